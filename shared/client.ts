@@ -1,0 +1,142 @@
+/**
+ * Asks an agent for things, from the host over a VM's channel or from a program in the guest over the agent's socket.
+ * Greets, greets again when the agent was restarted, and repeats a change under its messageId, so that a lost answer
+ * is asked for again and never leads to a second effect.
+ */
+import { randomBytes, randomUUID } from "node:crypto";
+import type { Channel } from "./channel.ts";
+import { NoAnswerError, Peer } from "./peer.ts";
+import { RequestError } from "./protocol/errors.ts";
+import type { HelloParams, HelloResult, Method, Params, Result } from "./protocol/message.ts";
+import { type Notification, type OpenerRole, OpenerSession, type Request } from "./protocol/session.ts";
+import { software } from "./version.ts";
+
+/** How long one attempt may take before it is made again: an emulated guest on a busy host answers within it. */
+const ATTEMPT_MS = 2_000;
+
+/** The time an agent has to answer, unless the user says otherwise. */
+export const DEFAULT_TIMEOUT_MS = 10_000;
+
+export type HelloOptions = Partial<Pick<HelloParams, "accepts" | "acknowledgeOf" | "newEpoch">>;
+
+export interface ClientOptions {
+  role: OpenerRole;
+  hello?: HelloOptions;
+  timeoutMs?: number;
+  /** Takes the guest's own requests, of those kinds that `hello.accepts` names. */
+  answer?: (request: Request) => Promise<unknown>;
+  notified?: (notification: Notification) => void;
+  /** The agent was restarted and greeted again: watches have to be set up anew. */
+  restarted?: () => void;
+}
+
+type Change = "set" | "delete" | "clear" | "event" | "acknowledge" | "report";
+
+export function newMessageId(): string {
+  return randomUUID();
+}
+
+export class Client {
+  readonly #peer: Peer<OpenerSession>;
+  readonly #options: ClientOptions;
+  readonly #timeoutMs: number;
+  /** Settles when the channel has ended, with the error that broke it if one did. */
+  readonly ended: Promise<Error | undefined>;
+  #greeting: Promise<HelloResult> | undefined;
+  #isGreeting = false;
+
+  constructor(channel: Channel, options: ClientOptions) {
+    this.#options = options;
+    this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    const makeNonce = (): string => randomBytes(8).toString("hex");
+    this.#peer = new Peer(new OpenerSession({ role: options.role, software, makeNonce }), channel, {
+      answer: options.answer ?? refuse,
+      notified: (notification) => options.notified?.(notification),
+      peerRestarted: () => {
+        if (this.#greeting !== undefined) this.#greetAgain();
+      },
+    });
+    this.ended = this.#peer.run().then(
+      () => undefined,
+      (error: unknown) => (error instanceof Error ? error : new Error(String(error))),
+    );
+  }
+
+  /** The hello's answer. Rejects with NoAnswerError when the agent says nothing within the time-out. */
+  hello(): Promise<HelloResult> {
+    this.#greeting ??= this.#greet();
+    return this.#greeting;
+  }
+
+  /** Asks for something that changes nothing, as often as it takes within the time-out. */
+  read<M extends Exclude<Method, "hello" | Change>>(method: M, params: Params<M>): Promise<Result<M>> {
+    return this.#ask(method, params);
+  }
+
+  /** Asks for a change; a repetition carries the same messageId and gets the first answer. */
+  change<M extends Change>(method: M, params: Params<M>): Promise<Result<M>> {
+    return this.#ask(method, params);
+  }
+
+  async close(): Promise<void> {
+    await this.#peer.channel.close();
+    await this.ended;
+  }
+
+  async #ask<M extends Exclude<Method, "hello">>(method: M, params: Params<M>): Promise<Result<M>> {
+    const deadline = performance.now() + this.#timeoutMs;
+    for (;;) {
+      await this.hello();
+      const leftMs = deadline - performance.now();
+      try {
+        return await this.#peer.request(method, params, Math.min(ATTEMPT_MS, Math.max(leftMs, 1)));
+      } catch (error) {
+        if (!isWorthRepeating(error) || (await this.#isOver(deadline))) throw error;
+        if (isSessionLost(error)) this.#greetAgain();
+      }
+    }
+  }
+
+  async #greet(): Promise<HelloResult> {
+    const deadline = performance.now() + this.#timeoutMs;
+    this.#isGreeting = true;
+    try {
+      for (;;) {
+        const leftMs = Math.max(deadline - performance.now(), 1);
+        try {
+          const hello = this.#peer.session.hello(this.#options.hello);
+          return (await this.#peer.ask(hello, "hello", Math.min(ATTEMPT_MS, leftMs))) as HelloResult;
+        } catch (error) {
+          if (!isWorthRepeating(error) || (await this.#isOver(deadline))) throw error;
+        }
+      }
+    } finally {
+      this.#isGreeting = false;
+    }
+  }
+
+  /** The agent knows nothing of this session. What waits for an answer is told so and asks again after the greeting. */
+  #greetAgain(): void {
+    this.#peer.abandonRequests("the agent was greeted again before it answered");
+    if (this.#isGreeting) return;
+    this.#greeting = this.#greet();
+    this.#greeting.then(this.#options.restarted, () => undefined);
+  }
+
+  async #isOver(deadline: number): Promise<boolean> {
+    if (performance.now() >= deadline) return true;
+    return Promise.race([this.ended.then(() => true), Promise.resolve(false)]);
+  }
+}
+
+function isSessionLost(error: unknown): boolean {
+  return error instanceof RequestError && error.code === "no-session";
+}
+
+function isWorthRepeating(error: unknown): boolean {
+  return error instanceof NoAnswerError || isSessionLost(error);
+}
+
+function refuse(request: Request): Promise<never> {
+  return Promise.reject(new RequestError("not-permitted", `'${request.method}' is not taken here`));
+}

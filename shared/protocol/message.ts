@@ -1,0 +1,352 @@
+/** Every message of the protocol as a schema: JSON-RPC 2.0 objects, no batches. docs/protocol.md says what they mean. */
+import * as z from "zod/mini";
+import type { RpcError } from "./errors.ts";
+import { MAX_ACKNOWLEDGEMENT, MAX_ENTRIES_PER_CHANGE, MAX_EVENT_NAME, MAX_PAGE_ENTRIES, MAX_VALUE } from "./limits.ts";
+import { keyProblem } from "./value.ts";
+
+/** The versions this software speaks, the best first. */
+export const PROTOCOL_VERSIONS: readonly number[] = [1];
+
+const NONCE = /^[0-9a-f]{16}$/;
+const MESSAGE_ID = /^[A-Za-z0-9._:-]{1,64}$/;
+const EVENT_NAME = new RegExp(`^[A-Z0-9._-]{1,${MAX_EVENT_NAME}}$`);
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+
+const nonce = z.string().check(z.regex(NONCE));
+const count = z.int().check(z.nonnegative());
+const shortText = z.string().check(z.maxLength(256));
+const prefix = z.string().check(z.maxLength(256));
+
+const key = z.string().check(
+  z.check<string>((context) => {
+    const problem = keyProblem(context.value);
+    if (problem === undefined) return;
+    context.issues.push({ code: "custom", message: problem, input: context.value });
+  }),
+);
+
+const text = z.string().check(
+  z.refine((value) => value.isWellFormed(), "a value must be well-formed Unicode; send other bytes as base64"),
+  z.refine((value) => Buffer.byteLength(value) <= MAX_VALUE, `a value is over the limit of ${MAX_VALUE} bytes`),
+);
+
+const base64 = z.string().check(
+  z.regex(BASE64, "not base64 (RFC 4648, section 4)"),
+  z.refine(
+    (value) => Buffer.byteLength(value, "base64") <= MAX_VALUE,
+    `a value is over the limit of ${MAX_VALUE} bytes`,
+  ),
+);
+
+/** Sender-chosen identity of a change: a retry carries the same one and has no second effect. */
+const messageId = z.string().check(z.regex(MESSAGE_ID));
+
+const cursor = z.strictObject({ epoch: nonce, revision: count });
+
+/** A place in the cache's history to resume from: revisions compare within one epoch only. */
+export type Cursor = z.infer<typeof cursor>;
+
+const newEntry = z
+  .strictObject({
+    key,
+    value: z.optional(text),
+    base64: z.optional(base64),
+    ttlMs: z.optional(z.int().check(z.positive())),
+    secret: z.optional(z.boolean()),
+    readOnly: z.optional(z.boolean()),
+  })
+  .check(
+    z.refine(
+      (entry) => (entry.value === undefined) !== (entry.base64 === undefined),
+      "exactly one of value and base64",
+    ),
+  );
+
+export type NewEntry = z.infer<typeof newEntry>;
+
+const setter = z.enum(["host", "guest"]);
+
+/** An entry as it is answered. Without `value` and `base64`: a secret in a list, or one whose value is gone. */
+const wireEntry = z.object({
+  key,
+  value: z.optional(text),
+  base64: z.optional(base64),
+  setBy: setter,
+  setAt: z.iso.datetime(),
+  ageMs: count,
+  revision: count,
+  ttlMs: z.optional(count),
+  secret: z.optional(z.boolean()),
+  /** A secret that did not survive the guest's boot. */
+  gone: z.optional(z.boolean()),
+  readOnly: z.optional(z.boolean()),
+  /** Fetched by a program in the guest since it was set. */
+  read: z.optional(z.boolean()),
+  messageId: z.optional(messageId),
+});
+
+export type WireEntry = z.infer<typeof wireEntry>;
+
+const condition = {
+  /** Refused with `conflict` when one of the keys exists. */
+  ifAbsent: z.optional(z.boolean()),
+  /** Refused with `conflict` when one of the keys changed after this revision. */
+  ifRevision: z.optional(count),
+  /** The epoch `ifRevision` was read in; refused with `conflict` in another one. */
+  ifEpoch: z.optional(nonce),
+};
+
+const changeResult = z.object({ epoch: nonce, revision: count });
+const acknowledged = z.object({});
+
+const guestMessage = z.enum(["event", "acknowledge", "report"]);
+export type GuestMessageMethod = z.infer<typeof guestMessage>;
+
+const eventName = z.string().check(z.regex(EVENT_NAME, `an event's name is 1 to ${MAX_EVENT_NAME} of A-Z 0-9 . _ -`));
+
+const acknowledgement = z.string().check(
+  z.refine((value) => value.isWellFormed(), "a result must be well-formed Unicode"),
+  z.refine((value) => Buffer.byteLength(value) <= MAX_ACKNOWLEDGEMENT, `a result is over ${MAX_ACKNOWLEDGEMENT} bytes`),
+);
+
+const data = z.record(z.string(), z.unknown());
+
+/** Requests to the guest, from its host or from a program in it. */
+const requestsToGuest = {
+  hello: {
+    params: z.object({
+      role: z.enum(["host", "local"]),
+      nonce,
+      versions: z.array(z.int()).check(z.minLength(1), z.maxLength(16)),
+      software: shortText,
+      /** Which of the guest's own requests the opener takes; `acknowledge` may be limited to one change's. */
+      accepts: z.optional(z.array(guestMessage)),
+      acknowledgeOf: z.optional(messageId),
+      /** Asks for a new epoch: this host saw the guest go back in time. */
+      newEpoch: z.optional(z.boolean()),
+    }),
+    result: z.object({
+      role: z.literal("guest"),
+      nonce,
+      version: z.int(),
+      software: shortText,
+      uuid: z.nullable(shortText),
+      bootId: z.nullable(shortText),
+      epoch: nonce,
+      revision: count,
+      limits: z.object({ cache: count, value: count, key: count, payload: count }),
+      /** The DMI UUID of the machine this one was cloned from, when its cache was set aside for that. */
+      clonedFrom: z.optional(shortText),
+    }),
+  },
+  set: {
+    params: z.strictObject({
+      messageId,
+      entries: z.array(newEntry).check(z.minLength(1), z.maxLength(MAX_ENTRIES_PER_CHANGE)),
+      ...condition,
+    }),
+    result: z.extend(changeResult, {
+      /** Keys that had a value before. */
+      replaced: z.array(key),
+      /** A secret is among them: its value will not survive a boot of the guest. */
+      volatile: z.optional(z.boolean()),
+    }),
+  },
+  get: {
+    params: z.strictObject({ key }),
+    result: z.object({ epoch: nonce, entry: wireEntry }),
+  },
+  list: {
+    params: z.strictObject({
+      prefix: z.optional(prefix),
+      /** Continue after this key: `next` of the page before. */
+      after: z.optional(key),
+      limit: z.optional(z.int().check(z.minimum(1), z.maximum(MAX_PAGE_ENTRIES))),
+    }),
+    result: z.object({
+      epoch: nonce,
+      revision: count,
+      usedBytes: count,
+      limitBytes: count,
+      entries: z.array(wireEntry),
+      next: z.optional(key),
+    }),
+  },
+  delete: {
+    params: z.strictObject({
+      messageId,
+      keys: z.array(key).check(z.minLength(1), z.maxLength(MAX_ENTRIES_PER_CHANGE)),
+      ifRevision: condition.ifRevision,
+      ifEpoch: condition.ifEpoch,
+    }),
+    result: z.extend(changeResult, { deleted: z.array(key) }),
+  },
+  clear: {
+    params: z.strictObject({ messageId }),
+    result: z.extend(changeResult, { deleted: z.array(key) }),
+  },
+  watch: {
+    params: z.strictObject({ prefix: z.optional(prefix), since: z.optional(cursor) }),
+    result: z.object({ watch: count, epoch: nonce, revision: count, resync: z.boolean() }),
+  },
+  unwatch: {
+    params: z.strictObject({ watch: count }),
+    result: acknowledged,
+  },
+  ping: {
+    params: z.strictObject({}),
+    result: z.object({ uptimeMs: count }),
+  },
+  info: {
+    params: z.strictObject({}),
+    result: z.object({
+      software: shortText,
+      hostname: shortText,
+      kernel: shortText,
+      channel: shortText,
+      isHostAttached: z.boolean(),
+      uptimeMs: count,
+      agentUptimeMs: count,
+      uuid: z.nullable(shortText),
+      bootId: z.nullable(shortText),
+      clonedFrom: z.optional(shortText),
+      epoch: nonce,
+      revision: count,
+      keys: count,
+      usedBytes: count,
+      limitBytes: count,
+      queuedMessages: count,
+      damagedFrames: count,
+      unprojectedKeys: z.array(key),
+      notes: z.array(z.string()),
+    }),
+  },
+  stats: {
+    params: z.strictObject({}),
+    result: z.object({
+      uptimeMs: count,
+      loadAverage: z.array(z.number()).check(z.length(3)),
+      memoryTotalBytes: count,
+      memoryAvailableBytes: count,
+      disks: z.array(z.object({ path: z.string(), totalBytes: count, availableBytes: count })),
+    }),
+  },
+};
+
+/** Requests to the host, out of the guest's durable queue. A program in the guest sends the same ones to its agent. */
+const requestsToHost = {
+  event: {
+    params: z.strictObject({ messageId, event: eventName, data: z.optional(data) }),
+    result: acknowledged,
+  },
+  acknowledge: {
+    params: z.strictObject({
+      /** The change that is acknowledged. A local program names the key instead, and its agent knows the change. */
+      of: z.optional(messageId),
+      messageId,
+      key,
+      result: z.optional(acknowledgement),
+    }),
+    result: acknowledged,
+  },
+  report: {
+    params: z.strictObject({ messageId, name: shortText, data }),
+    result: acknowledged,
+  },
+};
+
+export const requests = { ...requestsToGuest, ...requestsToHost };
+
+const change = z.union([z.object({ key, deleted: z.literal(true), revision: count }), wireEntry]);
+export type WireChange = z.infer<typeof change>;
+
+/** What the guest says unasked. Each but `ready` carries the session's nonce. */
+export const notifications = {
+  /** This agent started: greet it. */
+  ready: z.object({ nonce }),
+  changed: z.object({
+    session: nonce,
+    watch: count,
+    epoch: nonce,
+    /** With `more` false, all changes up to here have been sent. */
+    revision: count,
+    more: z.boolean(),
+    /** The first of a snapshot: forget what you had. */
+    resync: z.boolean(),
+    changes: z.array(change),
+  }),
+  /** The watch is over because it was not read in time; resume from here. */
+  watchEnded: z.object({ session: nonce, watch: count, epoch: nonce, revision: count }),
+  /** A program in the guest fetched what the change with this id set. */
+  read: z.object({ session: nonce, key, messageId }),
+  heartbeat: z.object({ session: nonce, uptimeMs: count, epoch: nonce, revision: count }),
+};
+
+export type Method = keyof typeof requests;
+export type Params<M extends Method> = z.infer<(typeof requests)[M]["params"]>;
+export type Result<M extends Method> = z.infer<(typeof requests)[M]["result"]>;
+export type NotificationMethod = keyof typeof notifications;
+export type NotificationParams<M extends NotificationMethod> = z.infer<(typeof notifications)[M]>;
+
+export type HelloParams = Params<"hello">;
+export type HelloResult = Result<"hello">;
+
+export function isMethod(method: string): method is Method {
+  return Object.hasOwn(requests, method);
+}
+
+export function isNotification(method: string): method is NotificationMethod {
+  return Object.hasOwn(notifications, method);
+}
+
+const rpcError = z.object({
+  code: z.int(),
+  message: z.string(),
+  data: z._default(z.looseObject({ code: z._default(z.string(), "failed") }), { code: "failed" }),
+});
+
+/** One JSON-RPC 2.0 object, told apart by its members; the method's own parameters are not looked at yet. */
+export type Message =
+  | { type: "request"; id: string; method: string; params: unknown }
+  | { type: "notification"; method: string; params: unknown }
+  | { type: "result"; id: string; result: unknown }
+  | { type: "error"; id: string | null; error: RpcError }
+  | { type: "invalid"; problem: "parse-error" | "invalid-request"; id: string | null };
+
+const MAX_ID_LENGTH = 64;
+
+function isId(id: unknown): id is string {
+  return typeof id === "string" && id.length <= MAX_ID_LENGTH;
+}
+
+/** Reads one payload. Never throws: what is no JSON-RPC object is `invalid`. */
+export function parseMessage(payload: string): Message {
+  let json: unknown;
+  try {
+    json = JSON.parse(payload);
+  } catch {
+    return { type: "invalid", problem: "parse-error", id: null };
+  }
+  return classify(json);
+}
+
+function classify(json: unknown): Message {
+  const object = (typeof json === "object" && json !== null ? json : {}) as Record<string, unknown>;
+  const { jsonrpc, id, method, params, result, error } = object;
+  const invalid: Message = { type: "invalid", problem: "invalid-request", id: isId(id) ? id : null };
+  if (jsonrpc !== "2.0") return invalid;
+  if (typeof method === "string") {
+    if (id === undefined) return { type: "notification", method, params };
+    return isId(id) ? { type: "request", id, method, params } : invalid;
+  }
+  if (error !== undefined && (id === null || isId(id))) {
+    const parsed = rpcError.safeParse(error);
+    return parsed.success ? { type: "error", id, error: parsed.data } : invalid;
+  }
+  return result !== undefined && isId(id) ? { type: "result", id, result } : invalid;
+}
+
+/** A schema's complaint in one line, the place first: `entries[0].key: a key cannot be empty`. */
+export function describeIssues(error: z.core.$ZodError): string {
+  return error.issues.map((issue) => `${z.core.toDotPath(issue.path)}: ${issue.message}`.replace(/^: /, "")).join("; ");
+}

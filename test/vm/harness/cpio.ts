@@ -1,0 +1,31 @@
+// The "newc" cpio archive, as the kernel's Documentation/driver-api/early-userspace/buffer-format.rst describes it.
+
+export interface ArchiveFile {
+  /** Path inside the archive, without a leading slash. Directories come before what is in them. */
+  path: string;
+  /** Left out for a directory. */
+  content?: Buffer;
+}
+
+const directoryMode = 0o040755;
+const fileMode = 0o100755;
+
+export function createCpioArchive(files: ArchiveFile[]): Buffer {
+  const entries = files.map(({ path, content }, index) =>
+    encodeEntry(path, index + 1, content === undefined ? directoryMode : fileMode, content ?? Buffer.alloc(0)),
+  );
+  return Buffer.concat([...entries, encodeEntry("TRAILER!!!", 0, 0, Buffer.alloc(0))]);
+}
+
+/** Magic, thirteen numbers of eight hex digits, the name with its NUL, the content; both padded to four bytes. */
+function encodeEntry(path: string, inode: number, mode: number, content: Buffer): Buffer {
+  const name = Buffer.from(`${path}\0`);
+  const [uid, gid, links, mtime, device, checksum] = [0, 0, 1, 0, 0, 0];
+  const numbers = [inode, mode, uid, gid, links, mtime, content.length, device, device, device, device];
+  const header = [...numbers, name.length, checksum].map((number) => number.toString(16).padStart(8, "0")).join("");
+  return Buffer.concat([pad(Buffer.concat([Buffer.from(`070701${header}`), name])), pad(content)]);
+}
+
+function pad(bytes: Buffer): Buffer {
+  return Buffer.concat([bytes, Buffer.alloc(-bytes.length & 3)]);
+}

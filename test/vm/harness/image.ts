@@ -1,0 +1,34 @@
+import { ensureGuestTools, type Log } from "../../../scripts/guest-tools.ts";
+import { buildBundleDisk } from "./bundle-disk.ts";
+import { buildInitrd } from "./initrd.ts";
+import { buildRootDisk } from "./root-disk.ts";
+import { compileStatic } from "./static-program.ts";
+
+/** The files a guest is started from; none of them is ever written to. */
+export interface GuestImage {
+  kernel: string;
+  initrd: string;
+  /** Raw ext4, becomes /dev/vda below a guest's own overlay. */
+  rootDisk: string;
+  /** Raw ext4, becomes /dev/vdb, mounted at /usr/lib/vmmessage. */
+  bundleDisk: string;
+}
+
+const images = new Map<string | undefined, Promise<GuestImage>>();
+
+/** Builds what is not cached yet, once a process. `bundleDir` holds an agent.js to use instead of the project's own. */
+export function guestImage(log: Log, bundleDir?: string): Promise<GuestImage> {
+  const image = images.get(bundleDir) ?? buildGuestImage(log, bundleDir);
+  images.set(bundleDir, image);
+  return image;
+}
+
+async function buildGuestImage(log: Log, bundleDir?: string): Promise<GuestImage> {
+  const tools = await ensureGuestTools(log);
+  return {
+    kernel: tools.kernel,
+    initrd: await buildInitrd(await compileStatic("init"), tools.modules),
+    rootDisk: await buildRootDisk(tools),
+    bundleDisk: await buildBundleDisk(bundleDir),
+  };
+}
