@@ -42,8 +42,11 @@ export class Client {
   readonly #timeoutMs: number;
   /** Settles when the channel has ended, with the error that broke it if one did. */
   readonly ended: Promise<Error | undefined>;
+  /** The greeting under way or done; none after one that failed. */
   #greeting: Promise<HelloResult> | undefined;
   #isGreeting = false;
+  /** Whether a session was ever asked for: an agent that starts is not greeted before. */
+  #isWanted = false;
 
   constructor(channel: Channel, options: ClientOptions) {
     this.#options = options;
@@ -53,7 +56,7 @@ export class Client {
       answer: options.answer ?? refuse,
       notified: (notification) => options.notified?.(notification),
       peerRestarted: () => {
-        if (this.#greeting !== undefined) this.#greetAgain();
+        if (this.#isWanted) this.#greetAgain();
       },
     });
     this.ended = this.#peer.run().then(
@@ -64,8 +67,8 @@ export class Client {
 
   /** The hello's answer. Rejects with NoAnswerError when the agent says nothing within the time-out. */
   hello(): Promise<HelloResult> {
-    this.#greeting ??= this.#greet();
-    return this.#greeting;
+    this.#isWanted = true;
+    return this.#greeting ?? this.#startGreeting();
   }
 
   /** Asks for something that changes nothing, as often as it takes within the time-out. */
@@ -85,16 +88,41 @@ export class Client {
 
   async #ask<M extends Exclude<Method, "hello">>(method: M, params: Params<M>): Promise<Result<M>> {
     const deadline = performance.now() + this.#timeoutMs;
+    // Once an attempt got no answer the request may have been acted on, however the later ones fail.
+    let unanswered: NoAnswerError | undefined;
     for (;;) {
-      await this.hello();
-      const leftMs = deadline - performance.now();
       try {
-        return await this.#peer.request(method, params, Math.min(ATTEMPT_MS, Math.max(leftMs, 1)));
+        await this.hello();
+        return await this.#attempt(method, params, deadline);
       } catch (error) {
-        if (!isWorthRepeating(error) || (await this.#isOver(deadline))) throw error;
-        if (isSessionLost(error)) this.#greetAgain();
+        if (error instanceof NoAnswerError) unanswered ??= error;
+        if (error instanceof RequestError && !isSessionLost(error)) throw error;
+        if (!isWorthRepeating(error) || this.#isOver(deadline)) throw unanswered ?? error;
       }
     }
+  }
+
+  async #attempt<M extends Exclude<Method, "hello">>(
+    method: M,
+    params: Params<M>,
+    deadline: number,
+  ): Promise<Result<M>> {
+    const { session } = this.#peer.session;
+    try {
+      return await this.#peer.request(method, params, attemptMs(deadline));
+    } catch (error) {
+      if (isSessionLost(error) && this.#peer.session.session === session) this.#greetAgain();
+      throw error;
+    }
+  }
+
+  #startGreeting(): Promise<HelloResult> {
+    const greeting = this.#greet();
+    this.#greeting = greeting;
+    greeting.catch(() => {
+      if (this.#greeting === greeting) this.#greeting = undefined;
+    });
+    return greeting;
   }
 
   async #greet(): Promise<HelloResult> {
@@ -102,12 +130,11 @@ export class Client {
     this.#isGreeting = true;
     try {
       for (;;) {
-        const leftMs = Math.max(deadline - performance.now(), 1);
         try {
           const hello = this.#peer.session.hello(this.#options.hello);
-          return (await this.#peer.ask(hello, "hello", Math.min(ATTEMPT_MS, leftMs))) as HelloResult;
+          return (await this.#peer.ask(hello, "hello", attemptMs(deadline))) as HelloResult;
         } catch (error) {
-          if (!isWorthRepeating(error) || (await this.#isOver(deadline))) throw error;
+          if (!isWorthRepeating(error) || this.#isOver(deadline)) throw error;
         }
       }
     } finally {
@@ -119,14 +146,16 @@ export class Client {
   #greetAgain(): void {
     this.#peer.abandonRequests("the agent was greeted again before it answered");
     if (this.#isGreeting) return;
-    this.#greeting = this.#greet();
-    this.#greeting.then(this.#options.restarted, () => undefined);
+    this.#startGreeting().then(this.#options.restarted, () => undefined);
   }
 
-  async #isOver(deadline: number): Promise<boolean> {
-    if (performance.now() >= deadline) return true;
-    return Promise.race([this.ended.then(() => true), Promise.resolve(false)]);
+  #isOver(deadline: number): boolean {
+    return this.#peer.hasEnded || performance.now() >= deadline;
   }
+}
+
+function attemptMs(deadline: number): number {
+  return Math.min(ATTEMPT_MS, Math.max(deadline - performance.now(), 1));
 }
 
 function isSessionLost(error: unknown): boolean {

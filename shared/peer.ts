@@ -38,6 +38,7 @@ export class Peer<S extends GuestSession | OpenerSession> {
   readonly #events: PeerEvents;
   readonly #waiting = new Map<string, Waiting>();
   #inWork = 0;
+  #hasEnded = false;
   #workDone: () => void = () => undefined;
 
   constructor(session: S, channel: Channel, events: PeerEvents) {
@@ -46,14 +47,22 @@ export class Peer<S extends GuestSession | OpenerSession> {
     this.#events = events;
   }
 
+  /** The channel has ended: no answer will come any more. */
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
   /** Reads until the channel ends; rejects when it breaks. Whoever waits for an answer then hears that none will come. */
   async run(): Promise<void> {
     try {
       for await (const chunk of this.channel.incoming) {
-        for (const event of this.session.receive(chunk)) await this.#handle(event);
-        while (this.#inWork >= MAX_REQUESTS_IN_WORK) await this.#someWorkDone();
+        for (const event of this.session.receive(chunk)) {
+          await this.#handle(event);
+          while (this.#inWork >= MAX_REQUESTS_IN_WORK) await this.#someWorkDone();
+        }
       }
     } finally {
+      this.#hasEnded = true;
       this.#abandon("the channel ended before the answer came");
     }
   }

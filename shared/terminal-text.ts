@@ -1,7 +1,8 @@
 /** Text for people: what came from elsewhere made harmless, and ages in words. */
 
 // C0 and C1 controls, DEL, and the characters that reorder or hide text on a terminal (Unicode's bidirectional controls).
-const UNSAFE_CHARACTERS = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]|\p{Surrogate}/gu;
+const UNSAFE_CHARACTERS =
+  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]|\p{Surrogate}/gu;
 
 const SECOND = { name: "second", ms: 1_000 };
 const UNITS = [

@@ -60,7 +60,10 @@ interface Condition {
   ifEpoch?: string | undefined;
 }
 
-type Answer = Result<"set"> | Result<"delete"> | Result<"clear">;
+type ChangeMethod = "set" | "delete" | "clear";
+
+/** What a change was answered with, kept for who asks again. */
+export type Answer = { [M in ChangeMethod]: { method: M; result: Result<M> } }[ChangeMethod];
 
 /** Changes for one watcher. With `more`, the next batch begins where this one reached. */
 export interface Batch {
@@ -145,11 +148,6 @@ export class Cache {
     return this.#entries.get(key);
   }
 
-  /** The answer already given to this message, when the request is a retry. */
-  earlierAnswer(setBy: Setter, messageId: string): Answer | undefined {
-    return this.#answers[setBy].get(messageId);
-  }
-
   /** Throws RequestError (no-such-key), which for a lost secret says why. */
   get(key: string): Entry & { value: Value } {
     const entry = this.#entries.get(key);
@@ -189,32 +187,28 @@ export class Cache {
     };
   }
 
-  /** Sets all of the entries or none. Throws RequestError: not-permitted, conflict, over-limit. */
-  set({ messageId, entries, ...condition }: Params<"set">, caller: Caller, now: Moment): Result<"set"> {
-    const keys = entries.map(({ key }) => key);
-    const twice = keys.find((key, index) => keys.indexOf(key) !== index);
-    if (twice !== undefined) throw new RequestError("invalid-params", `the key '${twice}' stands twice in one change`);
-    this.#assertPermitted(keys, caller);
-    this.#assertCondition(keys, condition);
-    const replaced = keys.filter((key) => this.#entries.has(key));
-    this.#revision += 1;
-    for (const entry of entries) this.#put(this.#newEntry(entry, messageId, caller, now));
-    this.#assertWithinLimits(entries, caller);
-    const isVolatile = entries.some(({ secret }) => secret === true);
-    return this.#answer(caller, messageId, { ...this.cursor, replaced, ...(isVolatile && { volatile: true }) });
+  /**
+   * Sets all of the entries or none; a retry gets the first answer. Throws RequestError (not-permitted, conflict,
+   * over-limit), after which this cache is of no use and the one it was cloned from is as it was.
+   */
+  set(params: Params<"set">, caller: Caller, now: Moment): Result<"set"> {
+    return this.#once("set", params.messageId, caller, () => this.#setAll(params, caller, now));
   }
 
-  /** Deletes those of the keys that exist. Throws RequestError: not-permitted, conflict. */
+  /** Deletes those of the keys that exist; a retry gets the first answer. Throws RequestError: not-permitted, conflict. */
   delete({ messageId, keys, ...condition }: Params<"delete">, caller: Caller): Result<"delete"> {
-    this.#assertPermitted(keys, caller);
-    this.#assertCondition(keys, condition);
-    return this.#answer(caller, messageId, this.#remove(keys));
+    return this.#once("delete", messageId, caller, () => {
+      this.#assertPermitted(keys, caller);
+      this.#assertCondition(keys, condition);
+      return this.#remove(keys);
+    });
   }
 
-  /** Deletes all that the caller may delete. */
+  /** Deletes all that the caller may delete; a retry gets the first answer. */
   clear({ messageId }: Params<"clear">, caller: Caller): Result<"clear"> {
-    const keys = [...this.#entries.keys()].filter((key) => this.#mayChange(key, caller));
-    return this.#answer(caller, messageId, this.#remove(keys));
+    return this.#once("clear", messageId, caller, () => {
+      return this.#remove([...this.#entries.keys()].filter((key) => this.#mayChange(key, caller)));
+    });
   }
 
   /** Deletes what has outlived its TTL; the keys that went. */
@@ -261,6 +255,20 @@ export class Cache {
       last = { revision, key };
     }
     return { changes, reached: { revision: this.#revision }, more: false };
+  }
+
+  #setAll({ messageId, entries, ...condition }: Params<"set">, caller: Caller, now: Moment): Result<"set"> {
+    const keys = entries.map(({ key }) => key);
+    const twice = keys.find((key, index) => keys.indexOf(key) !== index);
+    if (twice !== undefined) throw new RequestError("invalid-params", `the key '${twice}' stands twice in one change`);
+    this.#assertPermitted(keys, caller);
+    this.#assertCondition(keys, condition);
+    const replaced = keys.filter((key) => this.#entries.has(key));
+    this.#revision += 1;
+    for (const entry of entries) this.#put(this.#newEntry(entry, messageId, caller, now));
+    this.#assertWithinLimits(entries, caller);
+    const isVolatile = entries.some(({ secret }) => secret === true);
+    return { ...this.cursor, replaced, ...(isVolatile && { volatile: true }) };
   }
 
   #newEntry(wire: NewEntry, messageId: string, { setBy }: Caller, now: Moment): Entry {
@@ -346,14 +354,18 @@ export class Cache {
     );
   }
 
-  #answer<A extends Answer>({ setBy }: Caller, messageId: string, answer: A): A {
+  #once<M extends ChangeMethod>(method: M, messageId: string, { setBy }: Caller, work: () => Result<M>): Result<M> {
     const answers = this.#answers[setBy];
-    answers.set(messageId, answer);
+    const earlier = answers.get(messageId);
+    if (earlier?.method === method) return earlier.result as Result<M>;
+    if (earlier) throw new RequestError("invalid-params", `the messageId was used for '${earlier.method}' before`);
+    const result = work();
+    answers.set(messageId, { method, result } as Answer);
     for (const oldest of answers.keys()) {
       if (answers.size <= REMEMBERED_ANSWERS) break;
       answers.delete(oldest);
     }
-    return answer;
+    return result;
   }
 }
 

@@ -17,6 +17,8 @@ const LINE_FEED = 0x0a;
 const CHECKSUM_DIGITS = 8;
 const PAYLOAD_OFFSET = 1 + CHECKSUM_DIGITS + 1;
 const FIRST_BUFFER = 4096;
+/** What stands between 0x1E and 0x0A. */
+const MAX_CONTENT = CHECKSUM_DIGITS + 1 + MAX_PAYLOAD;
 
 /** A lone line feed between frames means nothing; writing one shows whether anybody is there. */
 export const NOTHING = Uint8Array.of(LINE_FEED);
@@ -95,26 +97,28 @@ export class FrameDecoder {
 
   /** Takes bytes up to the frame's 0x0A, or up to the 0x1E that shows that it was cut short. */
   #readFrame(bytes: Buffer, from: number, events: FrameEvent[]): number {
-    const lineFeed = bytes.indexOf(LINE_FEED, from);
-    const end = lineFeed === -1 ? bytes.length : lineFeed;
-    const separator = bytes.subarray(from, end).indexOf(RECORD_SEPARATOR);
-    const stop = separator === -1 ? end : from + separator;
-    if (this.#partialLength + (stop - from) > CHECKSUM_DIGITS + 1 + MAX_PAYLOAD) {
+    // The separator first: it bounds the search for the line feed, so that a flood of separators costs one pass.
+    const separator = bytes.indexOf(RECORD_SEPARATOR, from);
+    const before = bytes.subarray(from, separator === -1 ? bytes.length : separator);
+    const lineFeed = before.indexOf(LINE_FEED);
+    const content = lineFeed === -1 ? before : before.subarray(0, lineFeed);
+    const stop = from + content.length;
+    if (this.#partialLength + content.length > MAX_CONTENT) {
       this.#leaveFrame(true);
       this.#reportDamage("too-long", events);
       return stop;
     }
-    if (separator !== -1) {
-      this.#leaveFrame(false);
-      this.#reportDamage("cut-short", events);
+    if (lineFeed !== -1) {
+      this.#finish(this.#join(content), events);
+      return stop + 1;
+    }
+    if (separator === -1) {
+      this.#keep(content);
       return stop;
     }
-    if (lineFeed === -1) {
-      this.#keep(bytes.subarray(from));
-      return bytes.length;
-    }
-    this.#finish(this.#join(bytes.subarray(from, end)), events);
-    return lineFeed + 1;
+    this.#leaveFrame(false);
+    this.#reportDamage("cut-short", events);
+    return stop;
   }
 
   #finish(frame: Buffer, events: FrameEvent[]): void {
@@ -152,7 +156,7 @@ export class FrameDecoder {
   #keep(bytes: Buffer): void {
     const needed = this.#partialLength + bytes.length;
     if (needed > this.#partial.length) {
-      const larger = Buffer.allocUnsafe(Math.max(needed, this.#partial.length * 2));
+      const larger = Buffer.allocUnsafe(Math.min(MAX_CONTENT, Math.max(needed, this.#partial.length * 2)));
       this.#partial.copy(larger, 0, 0, this.#partialLength);
       this.#partial = larger;
     }

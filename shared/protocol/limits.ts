@@ -6,6 +6,9 @@ export const MAX_PAYLOAD = 256 * 1024;
 /** `0x1E`, eight hexadecimal digits, a space, the payload, `0x0A`. */
 export const FRAME_OVERHEAD = 11;
 
+/** How deep the data of an event, a report or an error may be nested: whoever prints it as JSON again recurses. Not measured. */
+export const MAX_NESTING = 32;
+
 /** A key's limit in UTF-8 bytes: ovmd's own. */
 export const MAX_KEY = 256;
 

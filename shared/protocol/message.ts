@@ -1,7 +1,14 @@
 /** Every message of the protocol as a schema: JSON-RPC 2.0 objects, no batches. docs/protocol.md says what they mean. */
 import * as z from "zod/mini";
 import type { RpcError } from "./errors.ts";
-import { MAX_ACKNOWLEDGEMENT, MAX_ENTRIES_PER_CHANGE, MAX_EVENT_NAME, MAX_PAGE_ENTRIES, MAX_VALUE } from "./limits.ts";
+import {
+  MAX_ACKNOWLEDGEMENT,
+  MAX_ENTRIES_PER_CHANGE,
+  MAX_EVENT_NAME,
+  MAX_NESTING,
+  MAX_PAGE_ENTRIES,
+  MAX_VALUE,
+} from "./limits.ts";
 import { keyProblem } from "./value.ts";
 
 /** The versions this software speaks, the best first. */
@@ -109,7 +116,17 @@ const acknowledgement = z.string().check(
   z.refine((value) => Buffer.byteLength(value) <= MAX_ACKNOWLEDGEMENT, `a result is over ${MAX_ACKNOWLEDGEMENT} bytes`),
 );
 
-const data = z.record(z.string(), z.unknown());
+const nesting = z.refine<Record<string, unknown>>(
+  (value) => isNestedWithin(value, MAX_NESTING),
+  `nested deeper than ${MAX_NESTING} levels`,
+);
+
+const data = z.record(z.string(), z.unknown()).check(nesting);
+
+function isNestedWithin(value: unknown, levels: number): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  return levels > 0 && Object.values(value).every((member) => isNestedWithin(member, levels - 1));
+}
 
 /** Requests to the guest, from its host or from a program in it. */
 const requestsToGuest = {
@@ -302,7 +319,7 @@ export function isNotification(method: string): method is NotificationMethod {
 const rpcError = z.object({
   code: z.int(),
   message: z.string(),
-  data: z._default(z.looseObject({ code: z._default(z.string(), "failed") }), { code: "failed" }),
+  data: z._default(z.looseObject({ code: z._default(z.string(), "failed") }).check(nesting), { code: "failed" }),
 });
 
 /** One JSON-RPC 2.0 object, told apart by its members; the method's own parameters are not looked at yet. */
@@ -311,7 +328,9 @@ export type Message =
   | { type: "notification"; method: string; params: unknown }
   | { type: "result"; id: string; result: unknown }
   | { type: "error"; id: string | null; error: RpcError }
-  | { type: "invalid"; problem: "parse-error" | "invalid-request"; id: string | null };
+  | { type: "invalid"; problem: "parse-error" | "invalid-request"; id: string | null }
+  /** A response that is none. Like every response it is never answered. */
+  | { type: "invalid-response" };
 
 const MAX_ID_LENGTH = 64;
 
@@ -339,14 +358,22 @@ function classify(json: unknown): Message {
     if (id === undefined) return { type: "notification", method, params };
     return isId(id) ? { type: "request", id, method, params } : invalid;
   }
-  if (error !== undefined && (id === null || isId(id))) {
-    const parsed = rpcError.safeParse(error);
-    return parsed.success ? { type: "error", id, error: parsed.data } : invalid;
-  }
-  return result !== undefined && isId(id) ? { type: "result", id, result } : invalid;
+  if (error === undefined && result === undefined) return invalid;
+  if (error === undefined) return isId(id) ? { type: "result", id, result } : { type: "invalid-response" };
+  const parsed = rpcError.safeParse(error);
+  if (!parsed.success || !(id === null || isId(id))) return { type: "invalid-response" };
+  return { type: "error", id, error: parsed.data };
 }
+
+/** Issues named in one complaint: a peer that sends ten thousand mistakes is not answered with ten thousand. */
+const MAX_NAMED_ISSUES = 8;
 
 /** A schema's complaint in one line, the place first: `entries[0].key: a key cannot be empty`. */
 export function describeIssues(error: z.core.$ZodError): string {
-  return error.issues.map((issue) => `${z.core.toDotPath(issue.path)}: ${issue.message}`.replace(/^: /, "")).join("; ");
+  const named = error.issues.slice(0, MAX_NAMED_ISSUES);
+  const complaint = named
+    .map((issue) => `${z.core.toDotPath(issue.path)}: ${issue.message}`.replace(/^: /, ""))
+    .join("; ");
+  const left = error.issues.length - named.length;
+  return left === 0 ? complaint : `${complaint}; and ${left} more`;
 }

@@ -149,6 +149,9 @@ abstract class Session {
       case "invalid":
         this.#refuse(message.id, new RequestError(message.problem, "not a JSON-RPC 2.0 request"), events);
         return;
+      case "invalid-response":
+        events.push(violation("not a JSON-RPC 2.0 response"));
+        return;
       default:
         unreachable(message);
     }
@@ -265,12 +268,19 @@ export class OpenerSession extends Session {
   }
 
   protected acceptResult(id: string, method: Method, result: unknown, events: SessionEvent[]): void {
-    if (method === "hello") {
-      const hello = result as HelloResult;
-      this.#agentNonce = hello.nonce;
-      events.push({ type: "opened", hello });
-    }
+    if (method === "hello" && !this.#acceptHello(id, result as HelloResult, events)) return;
     events.push({ type: "result", id, result });
+  }
+
+  #acceptHello(id: string, hello: HelloResult, events: SessionEvent[]): boolean {
+    if (!PROTOCOL_VERSIONS.includes(hello.version)) {
+      const problem = `the agent chose protocol version ${hello.version}, which was not offered`;
+      events.push(violation(problem), { type: "refused", id, error: new RequestError("no-common-version", problem) });
+      return false;
+    }
+    this.#agentNonce = hello.nonce;
+    events.push({ type: "opened", hello });
+    return true;
   }
 
   protected acceptNotification(notification: Notification, events: SessionEvent[]): void {

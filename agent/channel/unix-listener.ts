@@ -1,0 +1,90 @@
+/** A listening Unix socket: every client is a channel. For the programs in the guest, and in place of a port in tests and containers. */
+import { chmod, chown, unlink } from "node:fs/promises";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { once } from "node:events";
+import { socketChannel } from "../../shared/channels/unix-socket.ts";
+import type { Channel, ChannelSource } from "../../shared/channel.ts";
+
+export interface SocketRights {
+  /** Permission bits. */
+  mode: number;
+  uid?: number | undefined;
+  gid?: number | undefined;
+}
+
+/** Another agent answers there. */
+export class SocketInUseError extends Error {
+  override readonly name = "SocketInUseError";
+}
+
+/**
+ * Listens at `path`, in place of a socket that a killed agent left behind. The rights are in force before the first
+ * client can connect. Throws SocketInUseError when somebody listens there.
+ */
+export async function listenUnixSocket(path: string, rights: SocketRights): Promise<Server> {
+  await removeStaleSocket(path);
+  const server = createServer({ pauseOnConnect: true });
+  const restoreUmask = process.umask(0o777);
+  try {
+    // Binding happens inside this call, so the socket is born without any rights.
+    server.listen(path);
+  } finally {
+    process.umask(restoreUmask);
+  }
+  await once(server, "listening");
+  if (rights.uid !== undefined || rights.gid !== undefined) {
+    await chown(path, rights.uid ?? process.getuid?.() ?? 0, rights.gid ?? process.getgid?.() ?? 0);
+  }
+  await chmod(path, rights.mode);
+  return server;
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  const probe = connect(path);
+  try {
+    await once(probe, "connect");
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return;
+    if (code !== "ECONNREFUSED") throw error;
+    await unlink(path);
+    return;
+  } finally {
+    probe.destroy();
+  }
+  throw new SocketInUseError(`${path}: another agent listens there`);
+}
+
+/** One client at a time, the next one waits: what a VM's socket does on the host. */
+export function unixSocketSource(path: string, rights: SocketRights = { mode: 0o600 }): ChannelSource {
+  return {
+    name: `unix:${path}`,
+    async *arrivals(signal): AsyncGenerator<Channel> {
+      const server = await listenUnixSocket(path, rights);
+      signal.addEventListener("abort", () => server.close(), { once: true });
+      const waiting: Socket[] = [];
+      let wake: () => void = () => undefined;
+      server.on("connection", (socket) => {
+        waiting.push(socket);
+        wake();
+      });
+      while (!signal.aborted) {
+        const socket = waiting.shift();
+        if (socket === undefined) {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+            signal.addEventListener("abort", () => {
+              resolve();
+            });
+          });
+          continue;
+        }
+        const channel = socketChannel(socket, path);
+        const left = new Promise((resolve) => socket.once("close", resolve));
+        yield channel;
+        socket.destroy();
+        await left;
+      }
+    },
+  };
+}

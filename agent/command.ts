@@ -1,0 +1,90 @@
+/** What a command line asks for, as data: parse-arguments.ts makes it, run-command.ts carries it out. */
+import type { Condition, RevisionArgument } from "../shared/cli/arguments.ts";
+import type { EntryAttributes, ValueSource } from "../shared/cli/value-sources.ts";
+import type { DebugLevel } from "./log.ts";
+
+interface Common {
+  isJson: boolean;
+  /** The agent's socket. */
+  socketPath: string;
+  timeoutMs: number | undefined;
+}
+
+export interface SetCommand extends Common {
+  name: "set";
+  values: ValueSource[];
+  attributes: EntryAttributes;
+  condition: Condition;
+}
+
+export interface GetCommand extends Common {
+  name: "get";
+  key: string;
+}
+
+export interface DeleteCommand extends Common {
+  name: "delete";
+  keys: string[];
+  condition: Omit<Condition, "ifAbsent">;
+}
+
+export interface WatchCommand extends Common {
+  name: "watch";
+  prefix: string;
+  since: RevisionArgument | undefined;
+}
+
+export interface WaitCommand extends Common {
+  name: "wait";
+  key: string;
+}
+
+export interface EventCommand extends Common {
+  name: "event";
+  event: string;
+}
+
+export interface AcknowledgeCommand extends Common {
+  name: "acknowledge";
+  key: string;
+  result: string | undefined;
+}
+
+export interface ScriptCommand extends Common {
+  name: "script";
+  target: string;
+}
+
+export interface PlainCommand extends Common {
+  name: "list" | "clear";
+}
+
+export interface DoctorCommand extends Common {
+  name: "doctor";
+  configFile: string | undefined;
+}
+
+export interface RunCommand extends Common {
+  name: "run";
+  configFile: string | undefined;
+  channel: string | undefined;
+  stateDirectory: string;
+  runDirectory: string;
+  pidFile: string;
+  debugLevel: DebugLevel;
+  limitBytes: number | undefined;
+  heartbeatSeconds: number | undefined;
+}
+
+/** What asks a running agent for something. */
+export type LocalCommand =
+  | SetCommand
+  | GetCommand
+  | DeleteCommand
+  | WatchCommand
+  | WaitCommand
+  | EventCommand
+  | AcknowledgeCommand
+  | PlainCommand;
+
+export type Command = LocalCommand | ScriptCommand | DoctorCommand | RunCommand;

@@ -1,0 +1,137 @@
+/** `agent run`: builds the daemon's parts and runs them until it is told to stop. */
+import { randomBytes, randomUUID } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { ChannelSource } from "../../shared/channel.ts";
+import { unreachable } from "../../shared/protocol/errors.ts";
+import type { ChannelSpec } from "../channel/channel-spec.ts";
+import type { Config } from "../config.ts";
+import type { AgentParts } from "../handlers/context.ts";
+import type { Log } from "../log.ts";
+import { thisMachine } from "../machine.ts";
+import { CacheStore } from "./cache-store.ts";
+import { Expiry } from "./expiry.ts";
+import { HostLink } from "./host-link.ts";
+import { KeyFiles } from "./key-files.ts";
+import { LocalSockets } from "./local-sockets.ts";
+import { OutgoingQueue } from "./outgoing-queue.ts";
+import { claimPidFile, releasePidFile } from "./pid-file.ts";
+import { Secrets } from "./secrets.ts";
+import { gidOf, uidOf } from "./users.ts";
+
+export interface DaemonOptions {
+  config: Config;
+  stateDirectory: string;
+  runDirectory: string;
+  pidFile: string;
+  log: Log;
+}
+
+/** Runs until aborted. Throws AlreadyRunningError or SocketInUseError when another agent is there. */
+export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Promise<void> {
+  const { config, runDirectory, pidFile, log } = options;
+  mkdirSync(runDirectory, { recursive: true, mode: 0o755 });
+  claimPidFile(pidFile);
+  const agentNonce = randomBytes(8).toString("hex");
+  const source = await openSource(config.channel, log);
+  const hostLink = new HostLink({ source, agentNonce, heartbeatMs: config.heartbeatSeconds * 1000, log });
+  const localSockets = new LocalSockets({ runDirectory, sockets: config.sockets, agentNonce, log });
+  const parts = await openParts(options, hostLink);
+  const expiry = new Expiry(parts.store, parts.machine, log);
+  const update = (): void => {
+    parts.keyFiles.project(parts.store.cache);
+    hostLink.update();
+    localSockets.update();
+    expiry.update();
+  };
+  parts.store.onCommitted(update);
+  try {
+    await localSockets.listen(parts);
+    update();
+    await reportLosses(parts, log);
+    log.info("started", { channel: source.name, ...parts.store.cache.cursor, keys: parts.store.cache.size });
+    await Promise.race([hostLink.run(parts, signal), aborted(signal)]);
+  } finally {
+    expiry.close();
+    await localSockets.close();
+    releasePidFile(pidFile);
+    log.info("stopped");
+  }
+}
+
+async function openParts(options: DaemonOptions, hostLink: HostLink): Promise<AgentParts> {
+  const { config, stateDirectory, runDirectory } = options;
+  const machine = thisMachine();
+  const store = await CacheStore.open({
+    path: join(stateDirectory, "cache.json"),
+    limitBytes: config.limitBytes,
+    machine,
+    secrets: new Secrets(runDirectory),
+  });
+  const rights = config.keyFiles.map(({ prefix, mode, owner, group }) => ({
+    prefix,
+    mode,
+    uid: owner === undefined ? undefined : uidOf(owner),
+    gid: group === undefined ? undefined : gidOf(group),
+  }));
+  return {
+    machine,
+    store,
+    queue: await OutgoingQueue.open(join(stateDirectory, "queue.json")),
+    keyFiles: new KeyFiles(join(runDirectory, "keys"), rights),
+    hostLink,
+    announceRead: (key, messageId) => {
+      hostLink.announceRead(key, messageId);
+    },
+  };
+}
+
+/** Only what the channel needs is loaded: serialport is of no use on a virtio port. */
+async function openSource(spec: ChannelSpec, log: Log): Promise<ChannelSource> {
+  switch (spec.kind) {
+    case "virtio": {
+      const { virtioPort } = await import("../channel/virtio-serial.ts");
+      return virtioPort(spec.name, ({ state, ...where }) => {
+        log.info(`port-${state}`, where);
+      });
+    }
+    case "tty": {
+      const { ttySource } = await import("../channel/tty-source.ts");
+      return ttySource(spec.path, spec.baudRate, (error) => {
+        log.warn("tty-failed", { path: spec.path, reason: error.message });
+      });
+    }
+    case "unix": {
+      const { unixSocketSource } = await import("../channel/unix-listener.ts");
+      return unixSocketSource(spec.path);
+    }
+    default:
+      return unreachable(spec);
+  }
+}
+
+/** Tells whoever set them that secrets are gone, and the log what else was found. */
+async function reportLosses({ store, queue }: AgentParts, log: Log): Promise<void> {
+  const { clonedFrom, setAside, lostSecrets } = store.report;
+  if (setAside !== undefined) log.warn("cache-set-aside", { path: setAside, clonedFrom });
+  if (queue.setAside !== undefined) log.warn("queue-set-aside", { path: queue.setAside });
+  if (lostSecrets.length === 0) return;
+  const params = { messageId: randomUUID(), event: "SECRETS.LOST", data: { keys: lostSecrets } };
+  await queue.add({ method: "event", params }).catch((error: unknown) => {
+    log.warn("secrets-lost", { keys: lostSecrets, reason: (error as Error).message });
+  });
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else
+      signal.addEventListener(
+        "abort",
+        () => {
+          resolve();
+        },
+        { once: true },
+      );
+  });
+}

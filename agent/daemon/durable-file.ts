@@ -1,0 +1,67 @@
+/** A small file that is replaced as a whole and survives a power cut once replaced. */
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readdir, readFile, rename, unlink } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+
+const TEMPORARY = ".new-";
+
+export class DurableFile {
+  readonly path: string;
+  readonly #directory: string;
+
+  constructor(path: string) {
+    this.path = path;
+    this.#directory = dirname(path);
+  }
+
+  /** The contents, or undefined when there is no file. Removes what an interrupted replacement left behind. */
+  async read(): Promise<string | undefined> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    const prefix = `.${basename(this.path)}${TEMPORARY}`;
+    for (const name of await readdir(this.#directory)) {
+      if (name.startsWith(prefix)) await unlink(join(this.#directory, name));
+    }
+    try {
+      return await readFile(this.path, "utf8");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Settles when the new contents will survive a power cut: the data is synced before the rename, and the directory after
+   * it. Rejects, the old contents in place, when the disk is full or broken.
+   */
+  async replace(contents: string): Promise<void> {
+    const name = `.${basename(this.path)}${TEMPORARY}${randomBytes(4).toString("hex")}`;
+    const temporary = join(this.#directory, name);
+    try {
+      await writeSynced(temporary, contents);
+      await rename(temporary, this.path);
+    } catch (error) {
+      await unlink(temporary).catch(() => undefined);
+      throw error;
+    }
+    await syncDirectory(this.#directory);
+  }
+
+  /** Moves the file out of the way, for a person to look at. The path it has now. */
+  async setAside(reason: string): Promise<string> {
+    const aside = `${this.path}.${reason}-${randomBytes(4).toString("hex")}`;
+    await rename(this.path, aside);
+    await syncDirectory(this.#directory);
+    return aside;
+  }
+}
+
+async function writeSynced(path: string, contents: string): Promise<void> {
+  await using file = await open(path, "wx", 0o600);
+  await file.writeFile(contents);
+  await file.sync();
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  await using directory = await open(path, "r");
+  await directory.sync();
+}

@@ -1,0 +1,33 @@
+import { hostname, release, type as systemName } from "node:os";
+import { software } from "../../shared/version.ts";
+import type { Handler } from "./context.ts";
+
+/** All that the agent can say of itself, for people who look for what is wrong. */
+export const info: Handler<"info"> = (_params, { access, machine, store, queue, keyFiles, hostLink }) => {
+  const { clonedFrom } = store.report;
+  return {
+    software,
+    hostname: hostname(),
+    kernel: `${systemName()} ${release()}`,
+    channel: hostLink.channelName,
+    isHostAttached: hostLink.isHostAttached,
+    uptimeMs: machine.now().uptimeMs,
+    agentUptimeMs: Math.round(process.uptime() * 1000),
+    uuid: machine.uuid,
+    bootId: machine.bootId,
+    ...(clonedFrom !== undefined && { clonedFrom }),
+    ...store.cache.cursor,
+    keys: store.cache.size,
+    usedBytes: store.cache.usedBytes,
+    limitBytes: store.cache.limit,
+    queuedMessages: queue.messages.length,
+    damagedFrames: hostLink.damagedFrames,
+    unprojectedKeys: [...keyFiles.problems.keys()].filter(access.mayTouch),
+    notes: [...notesOf(store.report.setAside, queue.setAside)],
+  };
+};
+
+function* notesOf(cacheSetAside?: string, queueSetAside?: string): Generator<string> {
+  if (cacheSetAside !== undefined) yield `an older cache was set aside: ${cacheSetAside}`;
+  if (queueSetAside !== undefined) yield `an unreadable queue was set aside: ${queueSetAside}`;
+}

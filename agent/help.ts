@@ -1,0 +1,24 @@
+/** What `agent --help` says beyond the list of options. */
+import { exitCodesText } from "../shared/cli/exit-codes-text.ts";
+
+export const USAGE = `-l | -g KEY | -r KEY | -x | -p KEY=VALUE... | -e EVENT
+       agent run [...]
+       agent doctor`;
+
+export const DESCRIPTION =
+  "Reads and sets the messages between this virtual machine and its host, and serves them (agent run).";
+
+const EXAMPLES = `Examples:
+  agent -l                                             all keys, one {"key":"value"} a line
+  agent -g com.example.role                            the bare value
+  agent -p com.example.ready=yes                       set a key for the host to query
+  agent -p user=app -p port=5432                       two keys in one atomic change
+  agent --value-file cert=/etc/ssl/app.der             any bytes, out of a file
+  agent --wait com.example.role --timeout 300          wait for a key, at a first boot for instance
+  agent --watch com.example. --json                    every change, one JSON object a line
+  agent --ack com.example.job --result done            acknowledge what the host sent
+  agent -e APP.STARTED                                 tell the host that something happened
+  agent run                                            the daemon, on the virtio port org.vmmessage.agent.0
+  agent doctor                                         what is missing when nothing arrives`;
+
+export const HELP_AFTER = `\n${EXAMPLES}\n\n${exitCodesText}`;
