@@ -1,17 +1,18 @@
 // Bundles the programs for shipping: agent/main.ts -> dist/agent.js, host-cli/main.ts -> dist/vmmessage.js.
-import { chmod, rm } from "node:fs/promises";
+import { chmod, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { build } from "esbuild";
 
 const root = join(import.meta.dirname, "..");
 const programs = { agent: "agent/main.ts", vmmessage: "host-cli/main.ts" };
 
+const shebang = "#!/usr/bin/env node\n";
+
 /**
  * CommonJS packages call `require` for Node's own modules. A global, not a constant: a constant could collide with one
  * of the same name in the bundled sources.
  */
-const banner = `#!/usr/bin/env node
-import { createRequire as createBundleRequire } from "node:module";
+const banner = `import { createRequire as createBundleRequire } from "node:module";
 globalThis.require ??= createBundleRequire(import.meta.url);`;
 
 /** Writes the bundles to `outDir`, emptied before; parts that are imported lazily become files of their own. */
@@ -34,7 +35,13 @@ export async function buildBundles({ outDir }: { outDir: string }): Promise<void
     keepNames: true,
     logLevel: "warning",
   });
-  for (const program of Object.keys(programs)) await chmod(join(outDir, `${program}.js`), 0o755);
+  for (const program of Object.keys(programs)) await makeExecutable(join(outDir, `${program}.js`));
+}
+
+async function makeExecutable(file: string): Promise<void> {
+  const text = await readFile(file, "utf8");
+  if (!text.startsWith("#!")) await writeFile(file, shebang + text);
+  await chmod(file, 0o755);
 }
 
 if (import.meta.main) await buildBundles({ outDir: join(root, "dist") });

@@ -3,12 +3,12 @@
  * Greets, greets again when the agent was restarted, and repeats a change under its messageId, so that a lost answer
  * is asked for again and never leads to a second effect.
  */
-import { randomBytes, randomUUID } from "node:crypto";
 import type { Channel } from "./channel.ts";
 import { NoAnswerError, Peer } from "./peer.ts";
 import { RequestError } from "./protocol/errors.ts";
 import type { HelloParams, HelloResult, Method, Params, Result } from "./protocol/message.ts";
 import { type Notification, type OpenerRole, OpenerSession, type Request } from "./protocol/session.ts";
+import { newNonce } from "./random.ts";
 import { software } from "./version.ts";
 
 /** How long one attempt may take before it is made again: an emulated guest on a busy host answers within it. */
@@ -32,10 +32,6 @@ export interface ClientOptions {
 
 type Change = "set" | "delete" | "clear" | "event" | "acknowledge" | "report";
 
-export function newMessageId(): string {
-  return randomUUID();
-}
-
 export class Client {
   readonly #peer: Peer<OpenerSession>;
   readonly #options: ClientOptions;
@@ -51,8 +47,7 @@ export class Client {
   constructor(channel: Channel, options: ClientOptions) {
     this.#options = options;
     this.#timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-    const makeNonce = (): string => randomBytes(8).toString("hex");
-    this.#peer = new Peer(new OpenerSession({ role: options.role, software, makeNonce }), channel, {
+    this.#peer = new Peer(new OpenerSession({ role: options.role, software, makeNonce: newNonce }), channel, {
       answer: options.answer ?? refuse,
       notified: (notification) => options.notified?.(notification),
       peerRestarted: () => {

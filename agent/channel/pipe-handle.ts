@@ -26,6 +26,7 @@ export type PipeRead = { type: "bytes"; bytes: Uint8Array } | { type: "end" } | 
 /** Polls a descriptor for reading. It owns the descriptor from {@link PipeHandle.open} on. */
 export class PipeHandle {
   readonly #pipe: RawPipe;
+  #isReading = false;
 
   private constructor(pipe: RawPipe) {
     this.#pipe = pipe;
@@ -49,11 +50,13 @@ export class PipeHandle {
   }
 
   startReading(): void {
-    assertDone("read", this.#pipe.readStart());
+    if (!this.#isReading) assertDone("read", this.#pipe.readStart());
+    this.#isReading = true;
   }
 
   stopReading(): void {
-    this.#pipe.readStop();
+    if (this.#isReading) this.#pipe.readStop();
+    this.#isReading = false;
   }
 
   /** Whether reads and writes of the descriptor by other means sleep, or fail with EAGAIN. */

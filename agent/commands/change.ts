@@ -2,7 +2,7 @@
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Output } from "../../shared/cli/output.ts";
 import { readEntries } from "../../shared/cli/value-sources.ts";
-import { newMessageId } from "../../shared/client.ts";
+import { newMessageId } from "../../shared/random.ts";
 import type { DeleteCommand, PlainCommand, SetCommand } from "../command.ts";
 import { withAgent } from "../local-client.ts";
 

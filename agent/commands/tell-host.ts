@@ -1,6 +1,6 @@
 /** The commands that have something to tell the host. Done means that it will survive until a host takes it. */
 import type { Output } from "../../shared/cli/output.ts";
-import { newMessageId } from "../../shared/client.ts";
+import { newMessageId } from "../../shared/random.ts";
 import type { AcknowledgeCommand, EventCommand } from "../command.ts";
 import { withAgent } from "../local-client.ts";
 

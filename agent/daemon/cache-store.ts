@@ -1,7 +1,7 @@
 /** The durable cache: the file, its secrets, and the epochs of this machine. */
-import { randomBytes } from "node:crypto";
 import { Cache, type Entry } from "../../shared/protocol/cache.ts";
 import { RequestError } from "../../shared/protocol/errors.ts";
+import { newNonce } from "../../shared/random.ts";
 import type { Machine } from "../machine.ts";
 import { type CacheFile, formatCacheFile, parseCacheFile } from "./cache-file.ts";
 import { DurableFile } from "./durable-file.ts";
@@ -39,7 +39,7 @@ export class CacheStore {
   static async open({ path, limitBytes, machine, secrets }: CacheStoreOptions): Promise<CacheStore> {
     const file = new DurableFile(path);
     const { contents, ...report } = await load(file, machine, secrets);
-    const cache = new Cache({ epoch: newEpoch(), limit: limitBytes, ...(contents && { contents }) });
+    const cache = new Cache({ epoch: newNonce(), limit: limitBytes, ...(contents && { contents }) });
     const state: DurableState<Cache> = new DurableState(cache, async (next) => {
       secrets.keep(state.current, next);
       await file.replace(formatCacheFile(next, machine));
@@ -83,13 +83,9 @@ export class CacheStore {
   }
 
   renewEpoch(): void {
-    const epoch = newEpoch();
+    const epoch = newNonce();
     this.#state.adjust((cache) => cache.clone(epoch));
   }
-}
-
-function newEpoch(): string {
-  return randomBytes(8).toString("hex");
 }
 
 async function load(

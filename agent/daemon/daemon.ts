@@ -1,9 +1,9 @@
 /** `agent run`: builds the daemon's parts and runs them until it is told to stop. */
-import { randomBytes, randomUUID } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import type { ChannelSource } from "../../shared/channel.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
+import { newMessageId, newNonce } from "../../shared/random.ts";
 import type { ChannelSpec } from "../channel/channel-spec.ts";
 import type { Config } from "../config.ts";
 import type { AgentParts } from "../handlers/context.ts";
@@ -32,7 +32,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
   const { config, runDirectory, pidFile, log } = options;
   mkdirSync(runDirectory, { recursive: true, mode: 0o755 });
   claimPidFile(pidFile);
-  const agentNonce = randomBytes(8).toString("hex");
+  const agentNonce = newNonce();
   const source = await openSource(config.channel, log);
   const hostLink = new HostLink({ source, agentNonce, heartbeatMs: config.heartbeatSeconds * 1000, log });
   const localSockets = new LocalSockets({ runDirectory, sockets: config.sockets, agentNonce, log });
@@ -116,7 +116,7 @@ async function reportLosses({ store, queue }: AgentParts, log: Log): Promise<voi
   if (setAside !== undefined) log.warn("cache-set-aside", { path: setAside, clonedFrom });
   if (queue.setAside !== undefined) log.warn("queue-set-aside", { path: queue.setAside });
   if (lostSecrets.length === 0) return;
-  const params = { messageId: randomUUID(), event: "SECRETS.LOST", data: { keys: lostSecrets } };
+  const params = { messageId: newMessageId(), event: "SECRETS.LOST", data: { keys: lostSecrets } };
   await queue.add({ method: "event", params }).catch((error: unknown) => {
     log.warn("secrets-lost", { keys: lostSecrets, reason: (error as Error).message });
   });

@@ -1,7 +1,7 @@
 /** A small file that is replaced as a whole and survives a power cut once replaced. */
-import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { randomHex } from "../../shared/random.ts";
 
 const TEMPORARY = ".new-";
 
@@ -34,7 +34,7 @@ export class DurableFile {
    * it. Rejects, the old contents in place, when the disk is full or broken.
    */
   async replace(contents: string): Promise<void> {
-    const name = `.${basename(this.path)}${TEMPORARY}${randomBytes(4).toString("hex")}`;
+    const name = `.${basename(this.path)}${TEMPORARY}${randomHex(4)}`;
     const temporary = join(this.#directory, name);
     try {
       await writeSynced(temporary, contents);
@@ -48,7 +48,7 @@ export class DurableFile {
 
   /** Moves the file out of the way, for a person to look at. The path it has now. */
   async setAside(reason: string): Promise<string> {
-    const aside = `${this.path}.${reason}-${randomBytes(4).toString("hex")}`;
+    const aside = `${this.path}.${reason}-${randomHex(4)}`;
     await rename(this.path, aside);
     await syncDirectory(this.#directory);
     return aside;

@@ -1,4 +1,5 @@
 /** Every message of the protocol as a schema: JSON-RPC 2.0 objects, no batches. docs/protocol.md says what they mean. */
+import { type $ZodError, toDotPath } from "zod/v4/core";
 import * as z from "zod/mini";
 import type { RpcError } from "./errors.ts";
 import {
@@ -369,10 +370,10 @@ function classify(json: unknown): Message {
 const MAX_NAMED_ISSUES = 8;
 
 /** A schema's complaint in one line, the place first: `entries[0].key: a key cannot be empty`. */
-export function describeIssues(error: z.core.$ZodError): string {
+export function describeIssues(error: $ZodError): string {
   const named = error.issues.slice(0, MAX_NAMED_ISSUES);
   const complaint = named
-    .map((issue) => `${z.core.toDotPath(issue.path)}: ${issue.message}`.replace(/^: /, ""))
+    .map((issue) => `${toDotPath(issue.path)}: ${issue.message}`.replace(/^: /, ""))
     .join("; ");
   const left = error.issues.length - named.length;
   return left === 0 ? complaint : `${complaint}; and ${left} more`;

@@ -2,7 +2,7 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { buildBundles } from "../../../scripts/build.ts";
+import { buildBundles } from "../../../../scripts/build.ts";
 import { buildDisk } from "./disk-image.ts";
 import { projectRoot } from "./paths.ts";
 import { addDirectory, type Tree } from "./tree.ts";

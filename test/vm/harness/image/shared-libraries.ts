@@ -1,5 +1,5 @@
 import { basename, join } from "node:path";
-import { runCommand } from "./command.ts";
+import { runCommand } from "../command.ts";
 
 const guestLibraryDir = "usr/lib/x86_64-linux-gnu";
 const guestLoader = "usr/lib64/ld-linux-x86-64.so.2";

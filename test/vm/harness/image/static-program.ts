@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { cachedFile } from "./cached-file.ts";
-import { runCommand } from "./command.ts";
+import { runCommand } from "../command.ts";
 import { guestSources } from "./paths.ts";
 import { hashTree } from "./tree.ts";
 

@@ -3,10 +3,12 @@ import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { chmod, copyFile, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { pipeline } from "node:stream/promises";
 
 export type Entry =
-  { type: "copy"; from: string } | { type: "text"; text: string } | { type: "link"; to: string } | { type: "directory" };
+  | { type: "copy"; from: string }
+  | { type: "text"; text: string }
+  | { type: "link"; to: string }
+  | { type: "directory" };
 
 /** Paths in the image, without a leading slash. */
 export type Tree = Map<string, Entry>;
@@ -38,7 +40,7 @@ export async function hashTree(tree: Tree, recipe: string): Promise<string> {
 }
 
 async function hashNode(hash: Hash, entry: Entry): Promise<void> {
-  if (entry.type === "copy") await pipeline(createReadStream(entry.from), hash, { end: false });
+  if (entry.type === "copy") for await (const chunk of createReadStream(entry.from)) hash.update(chunk as Buffer);
   if (entry.type === "text") hash.update(entry.text);
   if (entry.type === "link") hash.update(entry.to);
 }

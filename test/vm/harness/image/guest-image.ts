@@ -1,7 +1,8 @@
-import { ensureGuestTools, type Log } from "../../../scripts/guest-tools.ts";
+import { ensureGuestTools, type Log } from "../../../../scripts/guest-tools.ts";
 import { buildBundleDisk } from "./bundle-disk.ts";
 import { buildInitrd } from "./initrd.ts";
 import { buildRootDisk } from "./root-disk.ts";
+import { unpackKernel } from "./kernel-image.ts";
 import { compileStatic } from "./static-program.ts";
 
 /** The files a guest is started from; none of them is ever written to. */
@@ -26,7 +27,7 @@ export function guestImage(log: Log, bundleDir?: string): Promise<GuestImage> {
 async function buildGuestImage(log: Log, bundleDir?: string): Promise<GuestImage> {
   const tools = await ensureGuestTools(log);
   return {
-    kernel: tools.kernel,
+    kernel: await unpackKernel(tools.kernel),
     initrd: await buildInitrd(await compileStatic("init"), tools.modules),
     rootDisk: await buildRootDisk(tools),
     bundleDisk: await buildBundleDisk(bundleDir),

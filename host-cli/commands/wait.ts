@@ -1,0 +1,62 @@
+import type { WaitCommand } from "../command.ts";
+import { CommandError } from "../failure.ts";
+import type { Guest } from "../guest.ts";
+import { type Context, openGuest } from "../open-guest.ts";
+import { Transcript } from "../transcript.ts";
+import { type Changed, Watch } from "../watch.ts";
+import { printEntry } from "./get.ts";
+
+/** `wait KEY`: till the key is set; prints its value. When the time is up the answer is `no-such-key`. */
+export async function wait(command: WaitCommand, context: Context): Promise<void> {
+  const { key, style } = command;
+  const { output } = context;
+  const sets = new Sets(key);
+  const watching = new Watch(key, sets.take);
+  await using guest = await openGuest(command, context, new Transcript(output, "quiet"), {
+    lasts: "wait",
+    notified: watching.notified,
+    restarted: watching.restarted,
+  });
+  await watching.start(guest);
+  for (;;) {
+    await guest.until(Promise.race([watching.failed, sets.next()]), (why) => notSet(guest, key, why));
+    const answer = await getIfThere(guest, key);
+    if (answer === undefined) continue;
+    printEntry(output, style, { vm: guest.vm.name, ...answer });
+    return;
+  }
+}
+
+/** Notes that the key was set, once for any number of times. */
+class Sets {
+  readonly #key: string;
+  #seen = Promise.withResolvers<undefined>();
+
+  constructor(key: string) {
+    this.#key = key;
+  }
+
+  readonly take = ({ changes }: Changed): void => {
+    if (changes.some((change) => change.key === this.#key && !("deleted" in change))) this.#seen.resolve(undefined);
+  };
+
+  async next(): Promise<void> {
+    await this.#seen.promise;
+    this.#seen = Promise.withResolvers();
+  }
+}
+
+/** Undefined when it was deleted again, or is a secret that was lost. */
+async function getIfThere(guest: Guest, key: string) {
+  try {
+    return await guest.read("get", { key });
+  } catch (error) {
+    if (error instanceof CommandError && error.code === "no-such-key") return undefined;
+    throw error;
+  }
+}
+
+function notSet(guest: Guest, key: string, why: string): CommandError {
+  const vm = guest.vm.name;
+  return new CommandError("no-such-key", `the key '${key}' was not set in '${vm}': ${why}`, { vm, key });
+}

@@ -1,0 +1,50 @@
+import type { WireChange } from "../../shared/protocol/message.ts";
+import type { OutputStyle, WatchCommand } from "../command.ts";
+import { type Context, openGuest } from "../open-guest.ts";
+import type { Output } from "../output.ts";
+import { shownValue, Transcript } from "../transcript.ts";
+import { type Changed, Watch } from "../watch.ts";
+
+/** `watch [PREFIX]`: the keys as they are, then every change, till a signal or till nobody reads any more. */
+export async function watch(command: WatchCommand, context: Context): Promise<void> {
+  const { output } = context;
+  const { style, prefix, since } = command;
+  const watching = new Watch(prefix, (changed) => {
+    printChanges(output, style, changed);
+  });
+  await using guest = await openGuest(command, context, new Transcript(output, "quiet"), {
+    lasts: "endless",
+    notified: watching.notified,
+    restarted: watching.restarted,
+    pace: () => output.drained(),
+  });
+  if (style === "transcript") {
+    output.note(`watching '${guest.vm.name}'; nobody else can use its channel meanwhile, till Ctrl-C`);
+  }
+  const readerGone = new Promise<void>((resolve) => {
+    output.readerGone.addEventListener("abort", () => {
+      resolve();
+    });
+  });
+  await watching.start(guest, since);
+  await guest.until(Promise.race([watching.failed, readerGone]), guest.unreachable);
+}
+
+function printChanges(output: Output, style: OutputStyle, { changes, resync, epoch, revision }: Changed): void {
+  if (style === "json") {
+    // Whoever follows has to forget what it knew: all keys come anew.
+    if (resync) output.json({ resync, epoch, revision });
+    for (const change of changes) output.json({ ...change, epoch });
+    return;
+  }
+  for (const change of changes) output.line(changeLine(change));
+}
+
+/** `17 set by guest: KEY = 'VALUE'` */
+function changeLine(change: WireChange): string {
+  const { key, revision } = change;
+  if ("deleted" in change) return `${revision} deleted: ${key}`;
+  const hasValue = change.value !== undefined || change.base64 !== undefined;
+  const value = hasValue ? ` = '${shownValue(change)}'` : " (secret)";
+  return `${revision} set by ${change.setBy}: ${key}${value}`;
+}

@@ -1,0 +1,49 @@
+#!/usr/bin/env node
+/** The host's command. The only file here that touches arguments, environment, signals and exit codes. */
+import { hostname } from "node:os";
+import { exitCodes } from "../shared/protocol/errors.ts";
+import { asFailure, CommandError, Interruption } from "./failure.ts";
+import { Output } from "./output.ts";
+import { parseArguments } from "./parse-arguments.ts";
+import { runCommand } from "./run-command.ts";
+
+const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 } as const;
+
+const args = process.argv.slice(2);
+const output = new Output(process);
+const interrupt = new AbortController();
+
+// What virsh and ss print is read in their own English.
+process.env["LC_ALL"] = "C";
+for (const [signal, exitCode] of Object.entries(INTERRUPTED)) {
+  process.once(signal, () => {
+    interrupt.abort(new Interruption(signal, exitCode));
+  });
+}
+
+try {
+  const socketDirectory = process.env["VMMESSAGE_SOCKET_DIR"];
+  const parsed = parseArguments(args, { hostname: hostname(), socketDirectory });
+  if (parsed.type === "text") process.stdout.write(parsed.text);
+  else await runCommand(parsed.command, { output, stdin: process.stdin, interrupt: interrupt.signal });
+} catch (error) {
+  end(asFailure(error));
+}
+
+function end(error: unknown): void {
+  // Whoever was to read the answers may have stopped reading: not even what is written is waited for.
+  if (error instanceof Interruption) process.exit(error.exitCode);
+  const failure = error instanceof CommandError ? error : bug(error);
+  if (args.includes("--json")) {
+    output.json({ error: { ...failure.details, code: failure.code, message: failure.message } });
+  } else {
+    output.note(failure.message);
+  }
+  process.exitCode = exitCodes[failure.code];
+}
+
+/** Nothing that a user or a guest does should lead here. */
+function bug(error: unknown): CommandError {
+  const trace = error instanceof Error ? error.stack : undefined;
+  return new CommandError("failed", `this is a bug in vmmessage: ${trace ?? String(error)}`);
+}

@@ -1,0 +1,71 @@
+import { describe, expect, it } from "vitest";
+import { RequestError } from "../../../shared/protocol/errors.ts";
+import { MAX_NESTING, MAX_PAYLOAD, MAX_VALUE } from "../../../shared/protocol/limits.ts";
+import { describeIssues, parseMessage, requests } from "../../../shared/protocol/message.ts";
+
+function nested(levels: number): string {
+  return '{"a":'.repeat(levels) + "1" + "}".repeat(levels);
+}
+
+function errorWith(data: string): string {
+  return `{"jsonrpc":"2.0","id":"h1.1","error":{"code":-32002,"message":"no","data":${data}}}`;
+}
+
+function eventWith(data: string): boolean {
+  return requests.event.params.safeParse({ messageId: "m1", event: "UP", data: JSON.parse(data) as unknown }).success;
+}
+
+describe("data of the other side's choice", () => {
+  it("may be nested, but not so deep that printing it again overflows the stack", () => {
+    expect(eventWith(nested(MAX_NESTING))).toBe(true);
+    expect(eventWith(nested(MAX_NESTING + 1))).toBe(false);
+    expect(eventWith(nested(40_000))).toBe(false);
+    expect(eventWith(`{"a":${"[".repeat(40_000)}${"]".repeat(40_000)}}`)).toBe(false);
+    expect(parseMessage(errorWith(nested(MAX_NESTING))).type).toBe("error");
+    expect(parseMessage(errorWith(nested(40_000))).type).toBe("invalid-response");
+  });
+
+  it("pollutes no prototype", () => {
+    const message = parseMessage(errorWith('{"__proto__":{"polluted":true},"constructor":{"polluted":true}}'));
+    if (message.type !== "error") throw new Error("it is an error");
+    const { code, details } = RequestError.fromRpc(message.error);
+    expect(code).toBe("failed");
+    expect(Object.keys(details)).toEqual(["constructor"]);
+    const event = '{"messageId":"m1","event":"UP","data":{"__proto__":{"polluted":true}}}';
+    expect(Object.keys(requests.event.params.parse(JSON.parse(event)).data ?? {})).toEqual([]);
+    expect(({} as Record<string, unknown>)["polluted"]).toBeUndefined();
+  });
+});
+
+describe("a complaint about parameters", () => {
+  it("names the place and the reason", () => {
+    const { error } = requests.set.params.safeParse({ messageId: "m1", entries: [{ key: "a=b", value: "x" }] });
+    if (error === undefined) throw new Error("it is refused");
+    expect(describeIssues(error)).toContain("entries[0].key: a key cannot contain '='");
+  });
+
+  it("stays short, however many mistakes there are", () => {
+    const { error } = requests.hello.params.safeParse({ accepts: Array.from({ length: 50_000 }, () => 0) });
+    if (error === undefined) throw new Error("it is refused");
+    expect(describeIssues(error).length).toBeLessThan(1000);
+    expect(describeIssues(error)).toMatch(/; and \d+ more$/);
+  });
+});
+
+describe("reading a message", () => {
+  it("does not overflow on JSON as deep as a frame allows", () => {
+    expect(parseMessage("[".repeat(MAX_PAYLOAD)).type).toBe("invalid");
+    expect(parseMessage("[".repeat(MAX_PAYLOAD / 2) + "]".repeat(MAX_PAYLOAD / 2)).type).toBe("invalid");
+  });
+
+  it("checks base64 of a frame's size in a moment, sound or not", () => {
+    const sound = "A".repeat(MAX_PAYLOAD);
+    for (const base64 of [sound, `${sound}!`, `${sound.slice(1)}!`]) {
+      const params = { messageId: "m1", entries: [{ key: "a", base64 }] };
+      expect(requests.set.params.safeParse(params).success).toBe(false);
+    }
+    const largest = Buffer.alloc(MAX_VALUE, 0xff).toString("base64");
+    const params = { messageId: "m1", entries: [{ key: "a", base64: largest }] };
+    expect(requests.set.params.safeParse(params).success).toBe(true);
+  });
+});
