@@ -1,5 +1,6 @@
 /** What a command line asks for, as data: parse-arguments.ts makes it, run-command.ts carries it out. */
-import type { Cursor, NewEntry, Params } from "../shared/protocol/message.ts";
+import type { Condition, RevisionArgument } from "../shared/cli/arguments.ts";
+import type { EntryAttributes, ValueSource } from "../shared/cli/value-sources.ts";
 
 /** Which VM, and where its channel is to be looked for: the first of socket, directory and libvirt that is given. */
 export interface Target {
@@ -21,24 +22,11 @@ export interface CommonOptions {
   notes: string[];
 }
 
-export type ValueSource =
-  | { from: "argument"; key: string; value: string }
-  | { from: "file"; key: string; path: string }
-  | { from: "stdin"; key: string };
-
-/** A place in the cache's history; without an epoch, the present one is meant. */
-export interface RevisionArgument {
-  revision: number;
-  epoch: Cursor["epoch"] | undefined;
-}
-
-export type Condition = Pick<Params<"set">, "ifAbsent" | "ifRevision" | "ifEpoch">;
-
 /** Sets all of the keys or none. */
 export interface SetCommand extends CommonOptions {
   name: "set";
   values: ValueSource[];
-  attributes: Pick<NewEntry, "ttlMs" | "secret" | "readOnly">;
+  attributes: EntryAttributes;
   condition: Condition;
   waitAck: boolean;
 }

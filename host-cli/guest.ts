@@ -2,13 +2,13 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { type Channel, ChannelClosedError } from "../shared/channel.ts";
 import { connectUnixSocket } from "../shared/channels/unix-socket.ts";
+import { durationInWords } from "../shared/cli/duration.ts";
+import { asFailure, CommandError, Interruption, systemCode } from "../shared/cli/failure.ts";
 import { Client, type ClientOptions } from "../shared/client.ts";
 import { NoAnswerError } from "../shared/peer.ts";
 import { RequestError } from "../shared/protocol/errors.ts";
 import { type HelloResult, type Params, PROTOCOL_VERSIONS, type Result } from "../shared/protocol/message.ts";
 import { unlessAborted } from "./abort.ts";
-import { durationInWords } from "./duration.ts";
-import { asFailure, CommandError, Interruption, systemCode } from "./failure.ts";
 import type { FoundVm } from "./find-vm/find-vm.ts";
 
 /** Between two attempts to connect while the socket's backlog is full. */

@@ -1,5 +1,5 @@
 /** What `vmmessage --help` says beyond the list of options. */
-import { type ErrorCode, exitCodeMeanings, exitCodes } from "../shared/protocol/errors.ts";
+import { exitCodesText } from "../shared/cli/exit-codes-text.ts";
 
 export const USAGE = `[-u USER] [-p PASSWORD] [-h HOST] -v VM -k KEY -V VALUE [-k KEY2 -V VALUE2 ...]
        vmmessage [-u USER] [-p PASSWORD] [-h HOST] -v VM -q KEY
@@ -25,12 +25,4 @@ const FINDING = `Where the VM's channel is looked for, the first that is given:
   --socket-dir DIR    DIR/VM.sock, DIR/VM or DIR/VM/org.vmmessage.agent.0; VMMESSAGE_SOCKET_DIR names DIR too
   libvirt             the channel named org.vmmessage.agent.0 of the domain, through virsh [-c URI]`;
 
-const codesInOrder = (Object.entries(exitCodes) as [ErrorCode, number][]).map(
-  ([code, number]) => `  ${String(number).padStart(2)}  ${code.padEnd(13)}  ${exitCodeMeanings[code]}`,
-);
-
-const EXIT_CODES = `Exit codes, and the same names in --json:
-   0                 done
-${codesInOrder.join("\n")}`;
-
-export const HELP_AFTER = `\n${FINDING}\n\n${EXAMPLES}\n\n${EXIT_CODES}`;
+export const HELP_AFTER = `\n${FINDING}\n\n${EXAMPLES}\n\n${exitCodesText}`;

@@ -1,16 +1,17 @@
 #!/usr/bin/env node
 /** The host's command. The only file here that touches arguments, environment, signals and exit codes. */
 import { hostname } from "node:os";
+import { assertUtf8Arguments } from "../shared/cli/arguments.ts";
+import { asFailure, CommandError, Interruption } from "../shared/cli/failure.ts";
+import { Output } from "../shared/cli/output.ts";
 import { exitCodes } from "../shared/protocol/errors.ts";
-import { asFailure, CommandError, Interruption } from "./failure.ts";
-import { Output } from "./output.ts";
 import { parseArguments } from "./parse-arguments.ts";
 import { runCommand } from "./run-command.ts";
 
 const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 } as const;
 
 const args = process.argv.slice(2);
-const output = new Output(process);
+const output = new Output("vmmessage", process);
 const interrupt = new AbortController();
 
 // What virsh and ss print is read in their own English.
@@ -21,13 +22,18 @@ for (const [signal, exitCode] of Object.entries(INTERRUPTED)) {
   });
 }
 
-try {
-  const socketDirectory = process.env["VMMESSAGE_SOCKET_DIR"];
-  const parsed = parseArguments(args, { hostname: hostname(), socketDirectory });
-  if (parsed.type === "text") process.stdout.write(parsed.text);
-  else await runCommand(parsed.command, { output, stdin: process.stdin, interrupt: interrupt.signal });
-} catch (error) {
-  end(asFailure(error));
+void main();
+
+async function main(): Promise<void> {
+  try {
+    assertUtf8Arguments(args);
+    const socketDirectory = process.env["VMMESSAGE_SOCKET_DIR"];
+    const parsed = parseArguments(args, { hostname: hostname(), socketDirectory });
+    if (parsed.type === "text") process.stdout.write(parsed.text);
+    else await runCommand(parsed.command, { output, stdin: process.stdin, interrupt: interrupt.signal });
+  } catch (error) {
+    end(asFailure(error));
+  }
 }
 
 function end(error: unknown): void {
@@ -35,7 +41,7 @@ function end(error: unknown): void {
   if (error instanceof Interruption) process.exit(error.exitCode);
   const failure = error instanceof CommandError ? error : bug(error);
   if (args.includes("--json")) {
-    output.json({ error: { ...failure.details, code: failure.code, message: failure.message } });
+    output.json({ error: { code: failure.code, message: failure.message, ...failure.details } });
   } else {
     output.note(failure.message);
   }

@@ -1,9 +1,9 @@
 /** From a command's target to the greeted guest, told as the transcript's first lines. */
+import type { Output } from "../shared/cli/output.ts";
 import { DEFAULT_TIMEOUT_MS } from "../shared/client.ts";
 import type { CommonOptions } from "./command.ts";
 import { findVm } from "./find-vm/find-vm.ts";
 import { Guest, type GuestOptions } from "./guest.ts";
-import type { Output } from "./output.ts";
 import { sentences, type Transcript } from "./transcript.ts";
 
 /** How long `wait` and `--wait-ack` wait for a program in the guest, unless the user says otherwise. */

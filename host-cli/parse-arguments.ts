@@ -1,10 +1,21 @@
 /** From the words of a command line to a {@link Command}. Pure: nothing is read, opened or printed. */
-import { Command as Program, CommanderError, InvalidArgumentError, Option } from "commander";
-import { keyProblem } from "../shared/protocol/value.ts";
+import { Command as Program, CommanderError, InvalidArgumentError } from "commander";
+import {
+  checkedKey,
+  checkedSources,
+  distinctKeys,
+  duration,
+  keyAndFile,
+  keyAndValue,
+  revision,
+  type RevisionArgument,
+  revisionCondition,
+  timeout,
+} from "../shared/cli/arguments.ts";
+import { usageError } from "../shared/cli/failure.ts";
+import type { ValueSource } from "../shared/cli/value-sources.ts";
 import { version } from "../shared/version.ts";
-import type { Command, CommonOptions, Condition, RevisionArgument, ValueSource } from "./command.ts";
-import { parseDuration } from "./duration.ts";
-import { usageError } from "./failure.ts";
+import type { Command, CommonOptions } from "./command.ts";
 import { DESCRIPTION, HELP_AFTER, USAGE } from "./help.ts";
 
 /** Either something to do, or a text to print (`--help`, `--version`). */
@@ -60,11 +71,6 @@ const BELONGS_TO: [option: keyof Options, flag: string, commands: CommandName[]]
 ];
 
 const LOCAL_HOSTS = ["localhost", "127.0.0.1", "::1"];
-
-/** A timer of Node's cannot be longer. */
-const MAX_TIMEOUT_MS = 2 ** 31 - 1;
-
-const REVISION = /^(?:([0-9a-f]{16}):)?(\d{1,15})$/;
 
 /** Throws CommandError (usage). `args` without the program's own name. */
 export function parseArguments(args: readonly string[], surroundings: Surroundings): Parsed {
@@ -147,11 +153,7 @@ function addAnswerOptions(program: Program): void {
     .option("--json", "answer with one JSON object (watch: one a line)")
     .option("--quiet", "answer with the bare value only, byte for byte")
     .option("--since <[epoch:]n>", "watch: go on after this revision", revision)
-    .addOption(
-      new Option("--timeout <duration>", "give up after this time (default: 10 s; wait, --wait-ack: 60 s)").argParser(
-        timeout,
-      ),
-    );
+    .option("--timeout <duration>", "give up after this time (default: 10 s; wait, --wait-ack: 60 s)", timeout);
 }
 
 function addCommands(program: Program, words: Words): void {
@@ -261,51 +263,12 @@ function setOptions({ operands, values }: Words, options: Options) {
     if (source.from === "nothing") throw usageError(`the key '${source.key}' has no value; a -V VALUE follows its -k`);
     return source;
   });
-  distinctKeys(sources.map(({ key }) => key));
-  if (sources.filter(({ from }) => from === "stdin").length > 1) {
-    throw usageError("--value-stdin can be given once; there is only one standard input");
-  }
   return {
-    values: sources,
+    values: checkedSources(sources),
     attributes: { ...(ttl && { ttlMs: ttl }), ...(secret && { secret }), ...(readOnly && { readOnly }) },
-    condition: { ...(ifAbsent && { ifAbsent }), ...revisionCondition(ifRevision) } satisfies Condition,
+    condition: { ...(ifAbsent && { ifAbsent }), ...revisionCondition(ifRevision) },
     waitAck: options.waitAck === true,
   };
-}
-
-function revisionCondition(given: RevisionArgument | undefined): Omit<Condition, "ifAbsent"> {
-  if (given === undefined) return {};
-  return { ifRevision: given.revision, ...(given.epoch !== undefined && { ifEpoch: given.epoch }) };
-}
-
-function checkedKey(key: string): string {
-  const problem = keyProblem(key);
-  if (problem !== undefined) throw usageError(`'${key}': ${problem}`);
-  return key;
-}
-
-function distinctKeys(keys: string[]): string[] {
-  const twice = keys.map(checkedKey).find((key, index) => keys.indexOf(key) !== index);
-  if (twice !== undefined) throw usageError(`the key '${twice}' stands twice in one change`);
-  return keys;
-}
-
-/** The two sides of the first `=`, which no key contains. */
-function splitPair(pair: string): [key: string, rest: string] | undefined {
-  const at = pair.indexOf("=");
-  return at === -1 ? undefined : [pair.slice(0, at), pair.slice(at + 1)];
-}
-
-function keyAndValue(pair: string): ValueSource {
-  const [key, value] = splitPair(pair) ?? [];
-  if (key === undefined || value === undefined) throw usageError(`'${pair}' is not KEY=VALUE`);
-  return { from: "argument", key, value };
-}
-
-function keyAndFile(pair: string): ValueSource {
-  const [key, path] = splitPair(pair) ?? [];
-  if (key === undefined || path === undefined || path === "") throw new InvalidArgumentError("it is not KEY=PATH");
-  return { from: "file", key, path };
 }
 
 function once(what: string) {
@@ -313,22 +276,4 @@ function once(what: string) {
     if (previous !== undefined) throw new InvalidArgumentError(`it is ${what}; give one`);
     return value;
   };
-}
-
-function duration(text: string): number {
-  const ms = parseDuration(text);
-  if (ms === undefined) throw new InvalidArgumentError("it is not a duration like 90, 10m, 2h or 7d");
-  return ms;
-}
-
-function timeout(text: string): number {
-  const ms = duration(text);
-  if (ms > MAX_TIMEOUT_MS) throw new InvalidArgumentError("it is longer than 24 days");
-  return ms;
-}
-
-function revision(text: string): RevisionArgument {
-  const [, epoch, number] = REVISION.exec(text) ?? [];
-  if (number === undefined) throw new InvalidArgumentError("it is not N or EPOCH:N, as list and watch show them");
-  return { revision: Number(number), epoch };
 }

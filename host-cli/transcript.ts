@@ -1,10 +1,10 @@
 /** The sentences of ovm_vmmessage, word for word; scripts written for it read them. */
-import { fromWireValue, type Value } from "../shared/protocol/value.ts";
+import type { Output } from "../shared/cli/output.ts";
 import type { WireEntry } from "../shared/protocol/message.ts";
+import { fromWireValue, type Value } from "../shared/protocol/value.ts";
 import { ageInWords } from "../shared/terminal-text.ts";
 import { version } from "../shared/version.ts";
 import type { OutputStyle } from "./command.ts";
-import type { Output } from "./output.ts";
 
 /** Tells the story line by line as it happens; says nothing when only the answer is wanted. */
 export class Transcript {

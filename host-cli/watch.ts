@@ -1,8 +1,8 @@
 /** A watch that goes on where it was when the agent was restarted, or when it was cut off for not being read. */
 import { setTimeout as sleep } from "node:timers/promises";
+import type { RevisionArgument } from "../shared/cli/arguments.ts";
 import type { Cursor, NotificationParams } from "../shared/protocol/message.ts";
 import type { Notification } from "../shared/protocol/session.ts";
-import type { RevisionArgument } from "./command.ts";
 import type { Guest } from "./guest.ts";
 
 export type Changed = NotificationParams<"changed">;

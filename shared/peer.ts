@@ -1,5 +1,4 @@
 /** A session on a channel: the only place where the protocol's bytes meet the event loop and its timers. */
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Channel } from "./channel.ts";
 import { type RemoteProtocolError, RequestError, unreachable } from "./protocol/errors.ts";
 import type { Damage } from "./protocol/frame.ts";
@@ -23,8 +22,8 @@ export interface PeerEvents {
 }
 
 interface Waiting {
-  resolve(result: unknown): void;
-  reject(error: Error): void;
+  resolve: (result: unknown) => void;
+  reject: (error: Error) => void;
 }
 
 /** No answer came: the time was up, the channel ended, or the other side started anew. It may have acted all the same. */
@@ -77,16 +76,15 @@ export class Peer<S extends GuestSession | OpenerSession> {
     const answer = new Promise<unknown>((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
     // Rejections are handled by whoever awaits the race below; this keeps an early one from counting as unhandled.
     answer.catch(() => undefined);
-    const timer = new AbortController();
-    const timeUp = sleep(timeoutMs, undefined, { signal: timer.signal }).then(() => {
-      throw new NoAnswerError(`no answer to ${method} within ${timeoutMs} ms`);
-    });
-    timeUp.catch(() => undefined);
+    const { promise: timeUp, reject: giveUp } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => {
+      giveUp(new NoAnswerError(`no answer to ${method} within ${timeoutMs} ms`));
+    }, timeoutMs);
     try {
       await Promise.race([this.channel.write(bytes), timeUp]);
       return await Promise.race([answer, timeUp]);
     } finally {
-      timer.abort();
+      clearTimeout(timer);
       this.#waiting.delete(id);
       this.session.forget(id);
     }

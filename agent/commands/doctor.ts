@@ -2,9 +2,9 @@
 import { readdirSync, readlinkSync, readFileSync } from "node:fs";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Output } from "../../shared/cli/output.ts";
-import type { Client } from "../../shared/client.ts";
+import type { Result } from "../../shared/protocol/message.ts";
 import { findPort, listPorts } from "../channel/find-port.ts";
-import { DEFAULT_PORT_NAME } from "../channel/channel-spec.ts";
+import { type ChannelSpec, DEFAULT_PORT_NAME, parseChannelSpec } from "../channel/channel-spec.ts";
 import type { DoctorCommand } from "../command.ts";
 import { ConfigError, readConfig } from "../config.ts";
 import { withAgent } from "../local-client.ts";
@@ -31,16 +31,25 @@ export async function examine(command: DoctorCommand, output: Output): Promise<v
 }
 
 async function* examination(command: DoctorCommand): AsyncGenerator<Finding> {
+  const daemon = await askDaemon(command);
   const config = configFinding(command);
   yield config.finding;
-  if (config.channel?.kind === "virtio") yield* portFindings(config.channel.name);
-  yield* daemonFindings(command);
+  // The daemon knows best which channel it serves; without one, the configuration says which it would.
+  const channel = "info" in daemon ? parseChannelSpec(daemon.info.channel) : config.channel;
+  if (channel?.kind === "virtio") yield* portFindings(channel.name);
+  if ("info" in daemon) yield* daemonFindings(daemon.info);
+  else yield { check: "daemon", ok: false, says: daemon.problem };
 }
 
-function configFinding({ configFile }: DoctorCommand): {
-  finding: Finding;
-  channel?: ReturnType<typeof readConfig>["channel"];
-} {
+async function askDaemon(command: DoctorCommand): Promise<{ info: Result<"info"> } | { problem: string }> {
+  try {
+    return { info: await withAgent({ ...command, timeoutMs: DAEMON_TIMEOUT_MS }, (client) => client.read("info", {})) };
+  } catch (error) {
+    return { problem: (error as Error).message };
+  }
+}
+
+function configFinding({ configFile }: DoctorCommand): { finding: Finding; channel?: ChannelSpec } {
   try {
     const { channel } = readConfig(configFile);
     return { finding: { check: "configuration", ok: true, says: "can be read" }, channel };
@@ -98,14 +107,7 @@ function linkTarget(path: string): string | undefined {
   }
 }
 
-async function* daemonFindings(command: DoctorCommand): AsyncGenerator<Finding> {
-  let info: Awaited<ReturnType<typeof askInfo>>;
-  try {
-    info = await withAgent({ ...command, timeoutMs: DAEMON_TIMEOUT_MS }, askInfo);
-  } catch (error) {
-    yield { check: "daemon", ok: false, says: (error as Error).message };
-    return;
-  }
+function* daemonFindings(info: Result<"info">): Generator<Finding> {
   yield { check: "daemon", ok: true, says: `${info.software}, on ${info.channel}` };
   const attached = info.isHostAttached ? "attached" : "no host has the channel open at the moment";
   yield { check: "host", ok: info.isHostAttached, says: attached };
@@ -125,8 +127,4 @@ async function* daemonFindings(command: DoctorCommand): AsyncGenerator<Finding> 
     };
   }
   for (const note of info.notes) yield { check: "note", ok: true, says: note };
-}
-
-function askInfo(client: Client) {
-  return client.read("info", {});
 }

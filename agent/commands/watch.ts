@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Output } from "../../shared/cli/output.ts";
+import type { Channel } from "../../shared/channel.ts";
 import { type KeyBatch, KeyWatcher } from "../../shared/key-watcher.ts";
 import { fromWireValue, listLine, valueBytes } from "../../shared/protocol/value.ts";
 import type { WaitCommand, WatchCommand } from "../command.ts";
@@ -15,50 +16,59 @@ const CONNECT_AGAIN_MS = 200;
 
 /** The keys first, then every change; over restarts of the agent, until interrupted. */
 export async function watchKeys(command: WatchCommand, output: Output): Promise<void> {
+  const { socketPath, prefix, isJson } = command;
+  const { readerGone } = output;
   let { since } = command;
   const onBatch = (batch: KeyBatch): void => {
     since = { epoch: batch.epoch, revision: batch.revision };
-    if (command.isJson) output.json(batch);
+    if (isJson) output.json(batch);
     else for (const change of batch.changes) output.line(changeLine(change));
   };
-  let channel = await connectToAgent(command.socketPath);
-  while (!output.readerGone.aborted) {
-    const watcher = new KeyWatcher(channel, { role: "local", prefix: command.prefix, since, onBatch });
+  let channel = await connectToAgent(socketPath);
+  for (;;) {
+    const watcher = new KeyWatcher(channel, { role: "local", prefix, since, onBatch });
     await watcher.begin();
-    await Promise.race([watcher.ended(), untilAborted(output.readerGone)]);
+    await Promise.race([watcher.ended(), untilAborted(readerGone)]);
     await watcher.client.close();
-    if (output.readerGone.aborted) return;
+    if (readerGone.aborted) return;
     output.note("the agent went away; waiting for it");
-    channel = await connectUntil(command.socketPath, output.readerGone);
+    channel = await connectInTime(socketPath, readerGone);
   }
 }
 
 /** Bounded, whatever happens; an agent that is not up yet is waited for too. */
 export async function waitForKey(command: WaitCommand, output: Output): Promise<void> {
-  const { key, socketPath, timeoutMs = DEFAULT_WAIT_MS } = command;
+  const { key, socketPath, isJson, timeoutMs = DEFAULT_WAIT_MS } = command;
   const deadline = AbortSignal.timeout(timeoutMs);
   while (!deadline.aborted) {
-    const channel = await connectUntil(socketPath, deadline).catch(() => undefined);
-    if (channel === undefined) break;
-    let isSet: () => void = () => undefined;
-    const set = new Promise<void>((resolve) => (isSet = resolve));
-    const onBatch = ({ changes }: KeyBatch): void => {
-      if (changes.some((change) => change.key === key && !("deleted" in change))) isSet();
-    };
-    const watcher = new KeyWatcher(channel, { role: "local", prefix: key, onBatch, timeoutMs });
-    try {
-      await Promise.race([watcher.begin(), untilAborted(deadline)]);
-      const outcome = await Promise.race([set.then(() => "set"), watcher.ended(), untilAborted(deadline)]);
-      if (outcome !== "set") continue;
-      const { epoch, entry } = await watcher.client.read("get", { key });
-      if (command.isJson) output.json({ epoch, ...entry });
-      else output.raw(valueBytes(fromWireValue(entry)));
-      return;
-    } finally {
-      await watcher.client.close();
-    }
+    const found = await keyInTime(socketPath, key, timeoutMs, deadline);
+    if (found === undefined) continue;
+    if (isJson) output.json(found);
+    else output.raw(valueBytes(fromWireValue(found)));
+    return;
   }
   throw new CommandError("unreachable", `the key '${key}' was not set within ${timeoutMs / 1000} s`, { key });
+}
+
+/** The key's entry as soon as it is set; undefined when the agent went away or the time was up. */
+async function keyInTime(socketPath: string, key: string, timeoutMs: number, deadline: AbortSignal) {
+  const channel = await connectInTime(socketPath, deadline).catch(undefinedIfAborted);
+  if (channel === undefined) return undefined;
+  let isSet: () => void = () => undefined;
+  const set = new Promise<void>((resolve) => (isSet = resolve));
+  const onBatch = ({ changes }: KeyBatch): void => {
+    if (changes.some((change) => change.key === key && !("deleted" in change))) isSet();
+  };
+  const watcher = new KeyWatcher(channel, { role: "local", prefix: key, onBatch, timeoutMs });
+  try {
+    watcher.begin().catch(() => void channel.close());
+    const outcome = await Promise.race([set.then(() => "set" as const), watcher.ended(), untilAborted(deadline)]);
+    if (outcome !== "set") return undefined;
+    const { epoch, entry } = await watcher.client.read("get", { key });
+    return { epoch, ...entry };
+  } finally {
+    await watcher.client.close();
+  }
 }
 
 function changeLine(change: KeyBatch["changes"][number]): string {
@@ -67,15 +77,20 @@ function changeLine(change: KeyBatch["changes"][number]): string {
   return listLine(change.key, hasValue ? fromWireValue(change) : null);
 }
 
-async function connectUntil(socketPath: string, signal: AbortSignal) {
+/** Tries until an agent listens. Rejects when the signal is aborted first, or for what waiting does not mend. */
+async function connectInTime(socketPath: string, signal: AbortSignal): Promise<Channel> {
   for (;;) {
     try {
       return await connectToAgent(socketPath);
     } catch (error) {
-      if (!(error instanceof CommandError) || error.code !== "unreachable" || signal.aborted) throw error;
+      if (!(error instanceof CommandError) || error.code !== "unreachable") throw error;
       await sleep(CONNECT_AGAIN_MS, undefined, { signal });
     }
   }
+}
+
+function undefinedIfAborted(error: unknown): undefined {
+  if (error instanceof CommandError) throw error;
 }
 
 function untilAborted(signal: AbortSignal): Promise<void> {

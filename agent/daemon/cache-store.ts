@@ -40,7 +40,7 @@ export class CacheStore {
     const file = new DurableFile(path);
     const { contents, ...report } = await load(file, machine, secrets);
     const cache = new Cache({ epoch: newNonce(), limit: limitBytes, ...(contents && { contents }) });
-    const state: DurableState<Cache> = new DurableState(cache, async (next) => {
+    const state = new DurableState<Cache>(cache, async (next) => {
       secrets.keep(state.current, next);
       await file.replace(formatCacheFile(next, machine));
     });

@@ -16,7 +16,7 @@ export interface AgentParts {
   keyFiles: KeyFiles;
   hostLink: LinkState;
   /** Tells the host, when one is there, that a program in the guest fetched what a change of its had set. */
-  announceRead(key: string, messageId: string): void;
+  announceRead: (key: string, messageId: string) => void;
 }
 
 export interface HandlerContext extends AgentParts {

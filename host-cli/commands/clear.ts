@@ -9,7 +9,8 @@ export async function clear(command: PlainCommand, context: Context): Promise<vo
   await using guest = await openGuest(command, context, transcript);
   transcript.say("Deleting all keys.");
   const result = await guest.change("clear", { messageId: newMessageId() });
-  const { length } = result.deleted;
-  transcript.say(length === 1 ? "1 key deleted." : `${length} keys deleted.`);
+  const { deleted, more } = result;
+  const count = `${more ? "More than " : ""}${deleted.length}`;
+  transcript.say(`${count} ${deleted.length === 1 ? "key" : "keys"} deleted.`);
   if (command.style === "json") context.output.json({ vm: guest.vm.name, ...result });
 }

@@ -1,6 +1,6 @@
+import { CommandError } from "../../shared/cli/failure.ts";
 import { newMessageId } from "../../shared/random.ts";
 import type { DeleteCommand } from "../command.ts";
-import { CommandError } from "../failure.ts";
 import { type Context, openGuest } from "../open-guest.ts";
 import { Transcript } from "../transcript.ts";
 

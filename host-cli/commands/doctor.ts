@@ -1,11 +1,11 @@
+import { asFailure, CommandError } from "../../shared/cli/failure.ts";
+import type { Output } from "../../shared/cli/output.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../shared/client.ts";
 import { version } from "../../shared/version.ts";
 import type { PlainCommand } from "../command.ts";
-import { asFailure, CommandError } from "../failure.ts";
 import { findVm } from "../find-vm/find-vm.ts";
 import { Guest } from "../guest.ts";
 import type { Context } from "../open-guest.ts";
-import type { Output } from "../output.ts";
 
 /** `doctor`: goes the way a message goes, says at each step what it found, and stops at the one that fails. */
 export async function doctor({ target, timeoutMs, style }: PlainCommand, context: Context): Promise<void> {

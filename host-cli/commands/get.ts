@@ -1,8 +1,8 @@
-import { fromWireValue, valueBytes } from "../../shared/protocol/value.ts";
+import type { Output } from "../../shared/cli/output.ts";
 import type { WireEntry } from "../../shared/protocol/message.ts";
+import { fromWireValue, valueBytes } from "../../shared/protocol/value.ts";
 import type { GetCommand, OutputStyle } from "../command.ts";
 import { type Context, openGuest } from "../open-guest.ts";
-import type { Output } from "../output.ts";
 import { sentences, shownValue, Transcript } from "../transcript.ts";
 
 /** `-q KEY` */

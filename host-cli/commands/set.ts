@@ -1,14 +1,14 @@
-import { newMessageId } from "../../shared/random.ts";
+import { CommandError } from "../../shared/cli/failure.ts";
+import { readEntries } from "../../shared/cli/value-sources.ts";
 import { RequestError } from "../../shared/protocol/errors.ts";
 import type { Params } from "../../shared/protocol/message.ts";
 import type { Request } from "../../shared/protocol/session.ts";
+import { newMessageId } from "../../shared/random.ts";
 import { unlessAborted } from "../abort.ts";
 import type { SetCommand } from "../command.ts";
-import { CommandError } from "../failure.ts";
 import type { Guest } from "../guest.ts";
 import { type Context, openGuest } from "../open-guest.ts";
 import { sentences, Transcript } from "../transcript.ts";
-import { readEntries } from "../value-sources.ts";
 
 /** `-k KEY -V VALUE ...`: all of the keys or none, in one message. */
 export async function set(command: SetCommand, context: Context): Promise<void> {

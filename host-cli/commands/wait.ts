@@ -1,12 +1,12 @@
+import { CommandError } from "../../shared/cli/failure.ts";
 import type { WaitCommand } from "../command.ts";
-import { CommandError } from "../failure.ts";
 import type { Guest } from "../guest.ts";
 import { type Context, openGuest } from "../open-guest.ts";
 import { Transcript } from "../transcript.ts";
 import { type Changed, Watch } from "../watch.ts";
 import { printEntry } from "./get.ts";
 
-/** `wait KEY`: till the key is set; prints its value. When the time is up the answer is `no-such-key`. */
+/** `wait KEY`: till the key is set; prints its value. When the time is up the answer is `unreachable`: trying again can help. */
 export async function wait(command: WaitCommand, context: Context): Promise<void> {
   const { key, style } = command;
   const { output } = context;
@@ -58,5 +58,5 @@ async function getIfThere(guest: Guest, key: string) {
 
 function notSet(guest: Guest, key: string, why: string): CommandError {
   const vm = guest.vm.name;
-  return new CommandError("no-such-key", `the key '${key}' was not set in '${vm}': ${why}`, { vm, key });
+  return new CommandError("unreachable", `the key '${key}' was not set in '${vm}': ${why}`, { vm, key });
 }

@@ -1,7 +1,7 @@
+import type { Output } from "../../shared/cli/output.ts";
 import type { WireChange } from "../../shared/protocol/message.ts";
 import type { OutputStyle, WatchCommand } from "../command.ts";
 import { type Context, openGuest } from "../open-guest.ts";
-import type { Output } from "../output.ts";
 import { shownValue, Transcript } from "../transcript.ts";
 import { type Changed, Watch } from "../watch.ts";
 

@@ -2,17 +2,20 @@
 import { XMLParser } from "fast-xml-parser";
 import * as z from "zod/mini";
 
+/** An element without attributes and children is read as an empty string, and says as much as none. */
+const perhaps = <T extends z.ZodMiniType>(element: T) => z.catch(z.optional(element), undefined);
+
 const channel = z.object({
   "@type": z.string(),
-  source: z.optional(z.object({ "@path": z.optional(z.string()) })),
-  target: z.optional(z.object({ "@name": z.optional(z.string()), "@state": z.optional(z.string()) })),
+  source: perhaps(z.object({ "@path": z.optional(z.string()) })),
+  target: perhaps(z.object({ "@name": z.optional(z.string()), "@state": z.optional(z.string()) })),
 });
 
 const document = z.object({
   domain: z.object({
     name: z.string(),
     uuid: z.optional(z.string()),
-    devices: z.optional(z.object({ channel: z.optional(z.array(z.unknown())) })),
+    devices: perhaps(z.object({ channel: z.optional(z.array(z.unknown())) })),
   }),
 });
 
@@ -44,13 +47,16 @@ export function readDomain(xml: string, channelName: string): Domain | undefined
   const parsed = document.safeParse(parseXml(xml));
   if (!parsed.success) return undefined;
   const { name, uuid, devices } = parsed.data.domain;
-  const channels = (devices?.channel ?? []).map((element) => channel.safeParse(element).data);
-  const ours = channels.find((element) => element?.target?.["@name"] === channelName);
-  return {
-    name,
-    uuid,
-    channel: ours && { type: ours["@type"], socketPath: ours.source?.["@path"], state: ours.target?.["@state"] },
-  };
+  const elements = devices?.channel ?? [];
+  const channels = elements.map(readChannel).filter((candidate) => candidate?.name === channelName);
+  return { name, uuid, channel: channels[0]?.channel };
+}
+
+function readChannel(element: unknown): { name: string | undefined; channel: DomainChannel } | undefined {
+  const parsed = channel.safeParse(element);
+  if (!parsed.success) return undefined;
+  const { "@type": type, source, target } = parsed.data;
+  return { name: target?.["@name"], channel: { type, socketPath: source?.["@path"], state: target?.["@state"] } };
 }
 
 function parseXml(xml: string): unknown {

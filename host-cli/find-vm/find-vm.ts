@@ -1,9 +1,9 @@
 /** Finds a VM's channel: the socket that was named, a directory of sockets, or libvirt. */
 import { stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { CHANNEL_NAME } from "./channel-name.ts";
+import { CommandError, usageError } from "../../shared/cli/failure.ts";
 import type { Target } from "../command.ts";
-import { CommandError, usageError } from "../failure.ts";
+import { CHANNEL_NAME } from "./channel-name.ts";
 
 /** A VM as it was found; not necessarily one that answers. */
 export interface FoundVm {

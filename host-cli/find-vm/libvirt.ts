@@ -4,7 +4,7 @@
  */
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { CommandError, Interruption, systemCode, usageError } from "../failure.ts";
+import { CommandError, Interruption, systemCode, usageError } from "../../shared/cli/failure.ts";
 import { CHANNEL_NAME } from "./channel-name.ts";
 import { type DomainChannel, readDomain } from "./domain-xml.ts";
 import type { FoundVm } from "./find-vm.ts";

@@ -8,6 +8,10 @@ export interface Disturbance {
   change?: (piece: Uint8Array) => Uint8Array | undefined;
 }
 
+function unchanged(piece: Uint8Array): Uint8Array {
+  return piece;
+}
+
 class MemoryChannel implements Channel {
   readonly name: string;
   readonly #disturbance: Disturbance;
@@ -27,7 +31,7 @@ class MemoryChannel implements Channel {
 
   write(bytes: Uint8Array): Promise<void> {
     if (this.#isClosed) return Promise.reject(new ChannelClosedError(`${this.name} is closed`));
-    const { pieceBytes = bytes.length, change = (piece): Uint8Array => piece } = this.#disturbance;
+    const { pieceBytes = bytes.length, change = unchanged } = this.#disturbance;
     for (let at = 0; at < bytes.length; at += pieceBytes) {
       const piece = change(Uint8Array.from(bytes.subarray(at, at + pieceBytes)));
       if (piece !== undefined) this.other?.arrive(piece);

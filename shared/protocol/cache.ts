@@ -6,6 +6,7 @@
 import { RequestError } from "./errors.ts";
 import {
   DEFAULT_CACHE_LIMIT,
+  MAX_ENTRIES_PER_CHANGE,
   MAX_PAGE_ENTRIES,
   MAX_TOMBSTONES,
   PAGE_BYTES,
@@ -307,7 +308,7 @@ export class Cache {
       this.#tombstones.delete(key);
       this.#forgottenUpTo = revision;
     }
-    return { ...this.cursor, deleted };
+    return { ...this.cursor, ...named(deleted) };
   }
 
   #mayChange(key: string, caller: Caller): boolean {
@@ -370,6 +371,16 @@ export class Cache {
 }
 
 const everyKey: KeyFilter = () => true;
+
+/** As many of the deleted keys as an answer has room for. A default cache cannot hold more. */
+function named(deleted: readonly string[]): { deleted: string[]; more?: true } {
+  let bytes = 0;
+  const first = deleted.slice(0, MAX_ENTRIES_PER_CHANGE).filter((key) => {
+    bytes += Buffer.byteLength(JSON.stringify(key));
+    return bytes <= PAGE_BYTES;
+  });
+  return { deleted: first, ...(first.length < deleted.length && { more: true }) };
+}
 
 function assertFits(what: string, used: number, limit: number, needed: number): void {
   if (used <= limit) return;

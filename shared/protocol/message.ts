@@ -107,6 +107,15 @@ const condition = {
 const changeResult = z.object({ epoch: nonce, revision: count });
 const acknowledged = z.object({});
 
+/** Every list that the other side fills has an end: a schema's complaints about its members are held in memory. */
+const keys = z.array(key).check(z.maxLength(MAX_ENTRIES_PER_CHANGE));
+
+const deletion = z.extend(changeResult, {
+  /** Keys that went; with `more`, the first of them. */
+  deleted: keys,
+  more: z.optional(z.boolean()),
+});
+
 const guestMessage = z.enum(["event", "acknowledge", "report"]);
 export type GuestMessageMethod = z.infer<typeof guestMessage>;
 
@@ -129,16 +138,33 @@ function isNestedWithin(value: unknown, levels: number): boolean {
   return levels > 0 && Object.values(value).every((member) => isNestedWithin(member, levels - 1));
 }
 
+/** Schemas take time to make, which a command that needs two of them feels: each is made when it is first used. */
+function madeOnUse<T extends Record<string, () => unknown>>(makers: T): { readonly [K in keyof T]: ReturnType<T[K]> } {
+  const made = {} as { [K in keyof T]: ReturnType<T[K]> };
+  for (const [name, make] of Object.entries(makers)) {
+    Object.defineProperty(made, name, {
+      enumerable: true,
+      configurable: true,
+      get: () => {
+        const value = make();
+        Object.defineProperty(made, name, { value, enumerable: true });
+        return value;
+      },
+    });
+  }
+  return made;
+}
+
 /** Requests to the guest, from its host or from a program in it. */
 const requestsToGuest = {
-  hello: {
+  hello: () => ({
     params: z.object({
       role: z.enum(["host", "local"]),
       nonce,
       versions: z.array(z.int()).check(z.minLength(1), z.maxLength(16)),
       software: shortText,
       /** Which of the guest's own requests the opener takes; `acknowledge` may be limited to one change's. */
-      accepts: z.optional(z.array(guestMessage)),
+      accepts: z.optional(z.array(guestMessage).check(z.maxLength(16))),
       acknowledgeOf: z.optional(messageId),
       /** Asks for a new epoch: this host saw the guest go back in time. */
       newEpoch: z.optional(z.boolean()),
@@ -156,8 +182,8 @@ const requestsToGuest = {
       /** The DMI UUID of the machine this one was cloned from, when its cache was set aside for that. */
       clonedFrom: z.optional(shortText),
     }),
-  },
-  set: {
+  }),
+  set: () => ({
     params: z.strictObject({
       messageId,
       entries: z.array(newEntry).check(z.minLength(1), z.maxLength(MAX_ENTRIES_PER_CHANGE)),
@@ -165,16 +191,16 @@ const requestsToGuest = {
     }),
     result: z.extend(changeResult, {
       /** Keys that had a value before. */
-      replaced: z.array(key),
+      replaced: keys,
       /** A secret is among them: its value will not survive a boot of the guest. */
       volatile: z.optional(z.boolean()),
     }),
-  },
-  get: {
+  }),
+  get: () => ({
     params: z.strictObject({ key }),
     result: z.object({ epoch: nonce, entry: wireEntry }),
-  },
-  list: {
+  }),
+  list: () => ({
     params: z.strictObject({
       prefix: z.optional(prefix),
       /** Continue after this key: `next` of the page before. */
@@ -186,36 +212,36 @@ const requestsToGuest = {
       revision: count,
       usedBytes: count,
       limitBytes: count,
-      entries: z.array(wireEntry),
+      entries: z.array(wireEntry).check(z.maxLength(MAX_PAGE_ENTRIES)),
       next: z.optional(key),
     }),
-  },
-  delete: {
+  }),
+  delete: () => ({
     params: z.strictObject({
       messageId,
       keys: z.array(key).check(z.minLength(1), z.maxLength(MAX_ENTRIES_PER_CHANGE)),
       ifRevision: condition.ifRevision,
       ifEpoch: condition.ifEpoch,
     }),
-    result: z.extend(changeResult, { deleted: z.array(key) }),
-  },
-  clear: {
+    result: deletion,
+  }),
+  clear: () => ({
     params: z.strictObject({ messageId }),
-    result: z.extend(changeResult, { deleted: z.array(key) }),
-  },
-  watch: {
+    result: deletion,
+  }),
+  watch: () => ({
     params: z.strictObject({ prefix: z.optional(prefix), since: z.optional(cursor) }),
     result: z.object({ watch: count, epoch: nonce, revision: count, resync: z.boolean() }),
-  },
-  unwatch: {
+  }),
+  unwatch: () => ({
     params: z.strictObject({ watch: count }),
     result: acknowledged,
-  },
-  ping: {
+  }),
+  ping: () => ({
     params: z.strictObject({}),
     result: z.object({ uptimeMs: count }),
-  },
-  info: {
+  }),
+  info: () => ({
     params: z.strictObject({}),
     result: z.object({
       software: shortText,
@@ -235,29 +261,29 @@ const requestsToGuest = {
       limitBytes: count,
       queuedMessages: count,
       damagedFrames: count,
-      unprojectedKeys: z.array(key),
-      notes: z.array(z.string()),
+      unprojectedKeys: keys,
+      notes: z.array(z.string()).check(z.maxLength(64)),
     }),
-  },
-  stats: {
+  }),
+  stats: () => ({
     params: z.strictObject({}),
     result: z.object({
       uptimeMs: count,
       loadAverage: z.array(z.number()).check(z.length(3)),
       memoryTotalBytes: count,
       memoryAvailableBytes: count,
-      disks: z.array(z.object({ path: z.string(), totalBytes: count, availableBytes: count })),
+      disks: z.array(z.object({ path: z.string(), totalBytes: count, availableBytes: count })).check(z.maxLength(256)),
     }),
-  },
+  }),
 };
 
 /** Requests to the host, out of the guest's durable queue. A program in the guest sends the same ones to its agent. */
 const requestsToHost = {
-  event: {
+  event: () => ({
     params: z.strictObject({ messageId, event: eventName, data: z.optional(data) }),
     result: acknowledged,
-  },
-  acknowledge: {
+  }),
+  acknowledge: () => ({
     params: z.strictObject({
       /** The change that is acknowledged. A local program names the key instead, and its agent knows the change. */
       of: z.optional(messageId),
@@ -266,39 +292,41 @@ const requestsToHost = {
       result: z.optional(acknowledgement),
     }),
     result: acknowledged,
-  },
-  report: {
+  }),
+  report: () => ({
     params: z.strictObject({ messageId, name: shortText, data }),
     result: acknowledged,
-  },
+  }),
 };
 
-export const requests = { ...requestsToGuest, ...requestsToHost };
+/** The schemas of every request's parameters and result. */
+export const requests = madeOnUse({ ...requestsToGuest, ...requestsToHost });
 
 const change = z.union([z.object({ key, deleted: z.literal(true), revision: count }), wireEntry]);
 export type WireChange = z.infer<typeof change>;
 
 /** What the guest says unasked. Each but `ready` carries the session's nonce. */
-export const notifications = {
+export const notifications = madeOnUse({
   /** This agent started: greet it. */
-  ready: z.object({ nonce }),
-  changed: z.object({
-    session: nonce,
-    watch: count,
-    epoch: nonce,
-    /** With `more` false, all changes up to here have been sent. */
-    revision: count,
-    more: z.boolean(),
-    /** The first of a snapshot: forget what you had. */
-    resync: z.boolean(),
-    changes: z.array(change),
-  }),
+  ready: () => z.object({ nonce }),
+  changed: () =>
+    z.object({
+      session: nonce,
+      watch: count,
+      epoch: nonce,
+      /** With `more` false, all changes up to here have been sent. */
+      revision: count,
+      more: z.boolean(),
+      /** The first of a snapshot: forget what you had. */
+      resync: z.boolean(),
+      changes: z.array(change).check(z.maxLength(MAX_PAGE_ENTRIES)),
+    }),
   /** The watch is over because it was not read in time; resume from here. */
-  watchEnded: z.object({ session: nonce, watch: count, epoch: nonce, revision: count }),
+  watchEnded: () => z.object({ session: nonce, watch: count, epoch: nonce, revision: count }),
   /** A program in the guest fetched what the change with this id set. */
-  read: z.object({ session: nonce, key, messageId }),
-  heartbeat: z.object({ session: nonce, uptimeMs: count, epoch: nonce, revision: count }),
-};
+  read: () => z.object({ session: nonce, key, messageId }),
+  heartbeat: () => z.object({ session: nonce, uptimeMs: count, epoch: nonce, revision: count }),
+});
 
 export type Method = keyof typeof requests;
 export type Params<M extends Method> = z.infer<(typeof requests)[M]["params"]>;
@@ -372,9 +400,7 @@ const MAX_NAMED_ISSUES = 8;
 /** A schema's complaint in one line, the place first: `entries[0].key: a key cannot be empty`. */
 export function describeIssues(error: $ZodError): string {
   const named = error.issues.slice(0, MAX_NAMED_ISSUES);
-  const complaint = named
-    .map((issue) => `${toDotPath(issue.path)}: ${issue.message}`.replace(/^: /, ""))
-    .join("; ");
+  const complaint = named.map((issue) => `${toDotPath(issue.path)}: ${issue.message}`.replace(/^: /, "")).join("; ");
   const left = error.issues.length - named.length;
   return left === 0 ? complaint : `${complaint}; and ${left} more`;
 }

@@ -14,9 +14,11 @@ export function at(uptimeMs: number): Moment {
   return { wallMs: BOOTED_AT_MS + uptimeMs, uptimeMs };
 }
 
+/** Counts for all caches: one that goes on with another's contents knows its messages. */
+let lastMessage = 0;
+
 export class KeptCache {
   current: Cache;
-  #lastMessage = 0;
 
   constructor(options: { limit?: number; epoch?: string; contents?: CacheContents } = {}) {
     this.current = new Cache({ epoch: EPOCH, ...options });
@@ -44,8 +46,8 @@ export class KeptCache {
   }
 
   newMessageId(): string {
-    this.#lastMessage += 1;
-    return `t${this.#lastMessage}`;
+    lastMessage += 1;
+    return `t${lastMessage}`;
   }
 }
 

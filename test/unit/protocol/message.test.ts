@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { RequestError } from "../../../shared/protocol/errors.ts";
-import { MAX_NESTING, MAX_PAYLOAD, MAX_VALUE } from "../../../shared/protocol/limits.ts";
+import { MAX_ENTRIES_PER_CHANGE, MAX_NESTING, MAX_PAYLOAD, MAX_VALUE } from "../../../shared/protocol/limits.ts";
 import { describeIssues, parseMessage, requests } from "../../../shared/protocol/message.ts";
 
 function nested(levels: number): string {
@@ -45,7 +45,8 @@ describe("a complaint about parameters", () => {
   });
 
   it("stays short, however many mistakes there are", () => {
-    const { error } = requests.hello.params.safeParse({ accepts: Array.from({ length: 50_000 }, () => 0) });
+    const entries = Array.from({ length: MAX_ENTRIES_PER_CHANGE }, () => ({ key: "" }));
+    const { error } = requests.set.params.safeParse({ messageId: "m1", entries });
     if (error === undefined) throw new Error("it is refused");
     expect(describeIssues(error).length).toBeLessThan(1000);
     expect(describeIssues(error)).toMatch(/; and \d+ more$/);

@@ -34,7 +34,14 @@ describe("an opener and a guest", () => {
     const request = theRequest(joined.toGuest(asked.bytes).guest);
     if (request.method !== "get") throw new Error("not what was asked");
     expect(request.params).toEqual({ key: "a" });
-    const entry = { key: "a", value: "1", setBy: "host", setAt: "2026-11-21T07:00:00.000Z", ageMs: 0, revision: 8 } as const;
+    const entry = {
+      key: "a",
+      value: "1",
+      setBy: "host",
+      setAt: "2026-11-21T07:00:00.000Z",
+      ageMs: 0,
+      revision: 8,
+    } as const;
     const bytes = joined.guest.result(request, { epoch: EPOCH, entry });
     expect(joined.toOpener(bytes)).toEqual([{ type: "result", id: asked.id, result: { epoch: EPOCH, entry } }]);
   });

@@ -1,6 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { entryBytes, fromWireValue, listLine, toWireValue, valueBytes, valueFromBytes } from "../../../shared/protocol/value.ts";
+import {
+  entryBytes,
+  fromWireValue,
+  listLine,
+  toWireValue,
+  valueBytes,
+  valueFromBytes,
+} from "../../../shared/protocol/value.ts";
 
 describe("a value", () => {
   it("survives the wire byte for byte, whatever its bytes are", () => {
@@ -25,7 +32,7 @@ describe("an entry's line", () => {
     fc.assert(
       fc.property(anyText, anyText, (key, value) => {
         const line = listLine(key, value);
-        // eslint-disable-next-line no-control-regex -- it is about control characters
+         
         expect(line).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
         expect(JSON.parse(line)).toEqual(Object.fromEntries([[key, value]]));
         expect(entryBytes(key, value)).toBe(Buffer.byteLength(line));

@@ -254,6 +254,14 @@ export class Guest implements AsyncDisposable {
     if (power !== undefined) await turnOff(power);
   }
 
+  /** Boots another machine, with its own DMI UUID, from a copy of this one's disk. This one must be off, and stay off. */
+  async clone(uuid: string): Promise<Guest> {
+    const files = new GuestFiles(await createTemporaryDirectory());
+    await createOverlay(files.overlay, this.#files.overlay, "qcow2");
+    const clone = new Guest(this.#image, { ...this.#hardware, uuid }, files, this.#log);
+    return openOrRemove(clone, () => clone.boot());
+  }
+
   /** Ends the guest and removes all that is left of it; may be called twice. */
   async stop(): Promise<void> {
     await this.kill();

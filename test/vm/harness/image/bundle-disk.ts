@@ -25,7 +25,7 @@ export async function buildBundleDisk(bundleDir?: string): Promise<string> {
 async function diskOf(bundleDir: string): Promise<string> {
   const tree: Tree = new Map();
   await addDirectory(tree, bundleDir, "");
-  tree.set("package.json", { type: "text", text: '{ "type": "module" }\n' });
+  if (!tree.has("package.json")) tree.set("package.json", { type: "text", text: '{ "type": "module" }\n' });
   for (const [name, directory] of await withDependencies(externalPackages)) {
     await addDirectory(tree, directory, join("node_modules", name), isForGuest);
   }

@@ -1,0 +1,156 @@
+import { describe, expect, it } from "vitest";
+import type { Command } from "../../../host-cli/command.ts";
+import { parseArguments, type Surroundings } from "../../../host-cli/parse-arguments.ts";
+import { CommandError } from "../../../shared/cli/failure.ts";
+import { version } from "../../../shared/version.ts";
+
+const HERE: Surroundings = { hostname: "node7", socketDirectory: undefined };
+
+const EPOCH = "0123456789abcdef";
+
+/** `vmmessage WORDS`, cut at the spaces. */
+function parse(words: string, surroundings = HERE): Command {
+  const parsed = parseArguments(words === "" ? [] : words.split(" "), surroundings);
+  if (parsed.type === "text") throw new Error(`printed: ${parsed.text}`);
+  return parsed.command;
+}
+
+function text(words: string): string {
+  const parsed = parseArguments(words.split(" "), HERE);
+  return parsed.type === "text" ? parsed.text : "";
+}
+
+/** How a command line is refused: `CODE: SENTENCE`. */
+function refusal(words: string): string {
+  try {
+    parse(words);
+  } catch (error) {
+    if (error instanceof CommandError) return `${error.code}: ${error.message}`;
+    throw error;
+  }
+  return "not refused";
+}
+
+const argument = (key: string, value: string) => ({ from: "argument", key, value });
+
+describe("a command line means", () => {
+  const meanings: [words: string, command: object][] = [
+    ["-v web1 -k foo -V bar", { name: "set", values: [argument("foo", "bar")], style: "transcript", notes: [] }],
+    ["-v web1 -k a -V 1 -k b -V 2", { name: "set", values: [argument("a", "1"), argument("b", "2")] }],
+    ["-v web1 -k a -V -k", { name: "set", values: [argument("a", "-k")] }],
+    ["-v web1 -k a -V --json", { name: "set", values: [argument("a", "--json")], style: "transcript" }],
+    ["-v web1 set a=1 b==", { name: "set", values: [argument("a", "1"), argument("b", "=")] }],
+    ["set a=1 -v web1", { name: "set", values: [argument("a", "1")] }],
+    ["-v web1 --value-file a=/x=y", { name: "set", values: [{ from: "file", key: "a", path: "/x=y" }] }],
+    [
+      "-v web1 --value-stdin a -k b -V 1",
+      { name: "set", values: [{ from: "stdin", key: "a" }, argument("b", "1")], waitAck: false },
+    ],
+    [
+      "-v web1 -k a -V 1 --ttl 10m --secret --read-only --wait-ack",
+      { attributes: { ttlMs: 600_000, secret: true, readOnly: true }, condition: {}, waitAck: true },
+    ],
+    ["-v web1 -k a -V 1 --if-absent", { condition: { ifAbsent: true }, attributes: {} }],
+    ["-v web1 -k a -V 1 --if-revision 7", { condition: { ifRevision: 7 } }],
+    [`-v web1 -k a -V 1 --if-revision ${EPOCH}:7`, { condition: { ifRevision: 7, ifEpoch: EPOCH } }],
+    ["-v web1 -q foo", { name: "get", key: "foo" }],
+    ["get foo -v web1", { name: "get", key: "foo" }],
+    ["delete a b -v web1 --if-revision 3", { name: "delete", keys: ["a", "b"], condition: { ifRevision: 3 } }],
+    ["clear -v web1", { name: "clear" }],
+    ["list -v web1", { name: "list", prefix: "" }],
+    ["list com.example. -v web1", { name: "list", prefix: "com.example." }],
+    ["watch -v web1", { name: "watch", prefix: "", since: undefined }],
+    ["watch a. --since 12 -v web1", { name: "watch", prefix: "a.", since: { revision: 12, epoch: undefined } }],
+    [`watch --since ${EPOCH}:12 -v web1`, { since: { revision: 12, epoch: EPOCH } }],
+    ["wait a -v web1 --timeout 1.5", { name: "wait", key: "a", timeoutMs: 1_500 }],
+    ["info -v web1 --json", { name: "info", style: "json", timeoutMs: undefined }],
+    ["ping -v web1 --quiet", { name: "ping", style: "quiet" }],
+    ["doctor --socket /run/web1.sock", { name: "doctor", target: { socket: "/run/web1.sock" } }],
+    ["-v web1 -q a -h localhost", { notes: [] }],
+    ["-v web1 -q a -h node7", { notes: [] }],
+    ["-v web1 -q a -h 127.0.0.1 -u admin -p x", { notes: [expect.stringContaining("-u and -p were not used")] }],
+  ];
+
+  it.each(meanings)("%s", (words, expected) => {
+    expect(parse(words)).toMatchObject(expected);
+  });
+});
+
+describe("the VM is looked for", () => {
+  const surroundings = { ...HERE, socketDirectory: "/from/environment" };
+
+  it.each<[words: string, target: object]>([
+    ["", { vm: "web1", socketDirectory: "/from/environment" }],
+    ["--socket-dir /given", { socketDirectory: "/given" }],
+    ["--connect qemu:///session", { socketDirectory: undefined, libvirtUri: "qemu:///session" }],
+    ["--socket /a.sock", { socket: "/a.sock" }],
+  ])("'%s'", (words, target) => {
+    expect(parse(`ping -v web1 ${words}`.trim(), surroundings).target).toMatchObject(target);
+  });
+
+  it("in libvirt where the environment names an empty directory", () => {
+    expect(parse("ping -v web1", { ...HERE, socketDirectory: "" }).target.socketDirectory).toBeUndefined();
+  });
+});
+
+describe("refused with a sentence that helps", () => {
+  const refusals: [words: string, sentence: string][] = [
+    ["", "nothing to do: set with -k KEY -V VALUE, query with -q KEY, or see vmmessage --help"],
+    ["-v web1", "nothing to do"],
+    ["-q foo", "which VM? name it with -v VM, or its socket with --socket PATH"],
+    ["-v web1 -k a", "the key 'a' has no value; a -V VALUE follows its -k"],
+    ["-v web1 -k a -k b -V 1", "the key 'a' has no value"],
+    ["-v web1 -V hunter2", "a -V VALUE has no -k KEY before it"],
+    ["-v web1 -k a -V 1 -V 2", "a -V VALUE has no -k KEY before it"],
+    ["-v web1 -k a -V 1 -k a -V 2", "the key 'a' stands twice in one change"],
+    ["-v web1 -k a=b -V 1", "'a=b': a key cannot contain '='"],
+    ["-v web1 -k a -V 1 -q b", "-q asks and -k sets; give one of them"],
+    ["-v web1 -q a -q b", "it is a second key to query; give one"],
+    ["-v web1 list -k a -V 1", "-k stands alone, without 'list'"],
+    ["-v web1 list -q a", "-q stands alone, without 'list'"],
+    ["-v web1 lost", "there is no command 'lost'; see vmmessage --help"],
+    ["-v web1 --timeuot 5 list", "unknown option '--timeuot' (Did you mean --timeout?); see vmmessage --help"],
+    ["-v web1 clear all", "too many arguments"],
+    ["-v web1 delete", "missing required argument 'key'"],
+    ["-v web1 delete a a", "the key 'a' stands twice in one change"],
+    ["-v web1 set a", "'a' is not KEY=VALUE"],
+    ["-v web1 --value-file a", "it is not KEY=PATH"],
+    ["-v web1 --value-stdin a --value-stdin b", "there is only one standard input"],
+    ["-v web1 list --ttl 5", "--ttl goes with set, not with list"],
+    ["-v web1 list --if-revision 5", "--if-revision goes with set and delete, not with list"],
+    ["-v web1 -q a --since 5", "--since goes with watch, not with get"],
+    ["-v web1 list --json --quiet", "--json and --quiet are two kinds of answer; give one of them"],
+    ["-v web1 list --timeout 5x", "it is not a duration like 90, 10m, 2h or 7d"],
+    ["-v web1 list --timeout 0", "it is not a duration"],
+    ["-v web1 list --timeout 30d", "it is longer than 24 days"],
+    ["-v web1 watch --since soon", "it is not N or EPOCH:N, as list and watch show them"],
+    ["-h ovm-manager -v web1 -q a", "-h ovm-manager: another host can only be reached through a manager"],
+  ];
+
+  it.each(refusals)("%s", (words, sentence) => {
+    expect(refusal(words)).toMatch(/^usage: /);
+    expect(refusal(words)).toContain(sentence);
+  });
+
+  it("never shows a value", () => {
+    expect(refusal("-v web1 -V hunter2")).not.toContain("hunter2");
+  });
+
+  it("an empty name of a VM", () => {
+    expect(() => parseArguments(["ping", "-v", ""], HERE)).toThrow("cannot be empty");
+  });
+});
+
+it("--version prints the version", () => {
+  expect(text("--version")).toBe(`vmmessage ${version}\n`);
+});
+
+it("--help has examples and the table of exit codes", () => {
+  const help = text("--help");
+  expect(help).toContain("vmmessage -v web1 -k com.example.role -V frontend");
+  expect(help).toMatch(/10 {2}unreachable +the other side cannot be reached; try again/);
+});
+
+it("a command's own help names its words", () => {
+  expect(text("list --help")).toContain("vmmessage list");
+});
