@@ -1,6 +1,6 @@
 /**
- * Bundles the programs for shipping: agent/main.ts -> dist/agent.js, host-cli/main.ts -> dist/vmmessage.js. CommonJS,
- * because Node loads one such file faster than anything else, and what a one-shot command does not need is a file apart.
+ * Bundles the programs for shipping: agent/main.ts -> dist/agent.js, host-cli/main.ts -> dist/vmmessage.js. One
+ * CommonJS file each, because Node loads that faster than anything else; modules imported lazily run when asked for.
  */
 import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,9 +11,6 @@ const root = join(import.meta.dirname, "..");
 /** Entry points by the name of their file. */
 const programs = { agent: "agent/main.ts", vmmessage: "host-cli/main.ts" };
 
-/** Parts that a program loads only when asked for, by the name of their file: `./commands/run.ts` -> agent-run.js. */
-const lazyParts = { "agent-run": "agent/commands/run.ts", "agent-doctor": "agent/commands/doctor.ts" };
-
 /** Writes the bundles to `outDir`, emptied before. */
 export async function buildBundles({ outDir }: { outDir: string }): Promise<void> {
   await rm(outDir, { recursive: true, force: true });
@@ -22,7 +19,7 @@ export async function buildBundles({ outDir }: { outDir: string }): Promise<void
   await writeFile(join(outDir, "package.json"), '{ "type": "commonjs" }\n');
   await build({
     absWorkingDir: root,
-    entryPoints: { ...programs, ...lazyParts },
+    entryPoints: programs,
     outdir: outDir,
     bundle: true,
     format: "cjs",
@@ -30,7 +27,7 @@ export async function buildBundles({ outDir }: { outDir: string }): Promise<void
     target: "node24",
     // has a native addon, and is needed by tty channels only
     external: ["serialport"],
-    plugins: [keepLazyPartsApart, dropSubprocesses],
+    plugins: [dropSubprocesses],
     banner: { js: "#!/usr/bin/env node" },
     minifyWhitespace: true,
     minifySyntax: true,
@@ -39,17 +36,6 @@ export async function buildBundles({ outDir }: { outDir: string }): Promise<void
   });
   for (const program of Object.keys(programs)) await chmod(join(outDir, `${program}.js`), 0o755);
 }
-
-const keepLazyPartsApart: Plugin = {
-  name: "keep-lazy-parts-apart",
-  setup(bundle) {
-    bundle.onResolve({ filter: /^\.\/commands\// }, ({ path, resolveDir, kind }) => {
-      const source = join(resolveDir, path);
-      const part = Object.entries(lazyParts).find(([, file]) => join(root, file) === source);
-      return part && kind === "dynamic-import" ? { path: `./${part[0]}.js`, external: true } : undefined;
-    });
-  },
-};
 
 /** commander loads child_process, 3 ms of a start, for subcommands that are programs of their own; there are none. */
 const dropSubprocesses: Plugin = {

@@ -101,6 +101,8 @@ export class Peer<S extends GuestSession | OpenerSession> {
         await this.channel.write(event.bytes);
         return;
       case "opened":
+        // A host that greets knows nothing of what was asked before; the guest's own answer to it is no reason to give up.
+        if (event.hello.role !== "guest") this.#abandon("the other side greeted anew before it answered");
         this.#events.opened?.(event.hello);
         return;
       case "peer-restarted":

@@ -14,8 +14,9 @@ import { PipeHandle, type PipeRead } from "./pipe-handle.ts";
 /** How often to look for a port that is not there, or not ours: it is plugged in by a person. */
 const LOOK_AGAIN_MS = 1_000;
 
-/** How often to try a write that a host which is not reading holds up. */
+/** When to try a write again that a host which is not reading holds up: twice as late each time, for each try costs. */
 const WRITE_AGAIN_MS = 5;
+const LONGEST_WRITE_AGAIN_MS = 200;
 
 /** What the reader has not taken yet may grow to this before the port is left unread. */
 const MAX_UNREAD_BYTES = 256 * 1024;
@@ -184,11 +185,16 @@ class VirtioChannel implements Channel {
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
+    let againMs = WRITE_AGAIN_MS;
     for (let rest = bytes; rest.length > 0;) {
       if (this.#end) throw new ChannelClosedError("the host has left");
       const written = this.#port.write(rest);
       rest = rest.subarray(written);
-      if (written === 0) await sleep(WRITE_AGAIN_MS);
+      if (written > 0) againMs = WRITE_AGAIN_MS;
+      else {
+        await sleep(againMs);
+        againMs = Math.min(againMs * 2, LONGEST_WRITE_AGAIN_MS);
+      }
     }
   }
 

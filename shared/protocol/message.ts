@@ -1,6 +1,7 @@
 /** Every message of the protocol as a schema: JSON-RPC 2.0 objects, no batches. docs/protocol.md says what they mean. */
 import { type $ZodError, toDotPath } from "zod/v4/core";
 import * as z from "zod/mini";
+import english from "zod/v4/locales/en.js";
 import type { RpcError } from "./errors.ts";
 import {
   MAX_ACKNOWLEDGEMENT,
@@ -11,6 +12,9 @@ import {
   MAX_VALUE,
 } from "./limits.ts";
 import { keyProblem } from "./value.ts";
+
+// Without a language zod says "Invalid input" to everything.
+z.config(english());
 
 /** The versions this software speaks, the best first. */
 export const PROTOCOL_VERSIONS: readonly number[] = [1];

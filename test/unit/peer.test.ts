@@ -188,6 +188,16 @@ describe("a session that is opened anew", () => {
   });
 });
 
+describe("a host that greets anew", () => {
+  it("ends the guest's waiting for answers from the one before at once", async () => {
+    const { host, guest } = await greetedPeers();
+    const outcome = guest.request("event", { messageId: "g1", event: "UP" }, 10_000).catch((error: unknown) => error);
+    await allArrived();
+    await host.ask(host.session.hello(), "hello", 1000);
+    expect(await outcome).toMatchObject({ name: "NoAnswerError" });
+  });
+});
+
 describe("an owner", () => {
   it("hears of hellos, notifications, damage and violations", async () => {
     const host = { opened: vi.fn(), notified: vi.fn(), damaged: vi.fn(), violated: vi.fn() };

@@ -114,7 +114,9 @@ class CutDisks implements AsyncDisposable {
     return this.#cuts.flatMap(({ acknowledged }, index) => {
       const onDisk = new Map(caches[index]?.map(({ key, value }) => [key, value]));
       const lost = [...acknowledged].filter(([key, value]) => onDisk.get(key) !== value);
-      return lost.map(([key, value]) => `disk ${index}: '${key}' is '${onDisk.get(key) ?? "absent"}', not '${value ?? "absent"}'`);
+      return lost.map(
+        ([key, value]) => `disk ${index}: '${key}' is '${onDisk.get(key) ?? "absent"}', not '${value ?? "absent"}'`,
+      );
     });
   }
 
@@ -190,7 +192,8 @@ function stepOf({ name, args }: SystemCall): string | undefined {
   if (name.includes("write") && ofTemporary) return "file written";
   if (name === "fsync" && ofTemporary) return "file synced";
   if (name.startsWith("rename") && args.includes(`"${temporary}`)) return "file renamed";
-  if (name === "fsync" && args.startsWith(`${/^\d+/.exec(args)?.[0] ?? ""}<${stateDirectory}>`)) return "directory synced";
+  if (name === "fsync" && args.startsWith(`${/^\d+/.exec(args)?.[0] ?? ""}<${stateDirectory}>`))
+    return "directory synced";
   // Notifications, such as the heartbeat, have no id.
   if (name.includes("write") && /^\d+<\/dev\/vport.*\\"id\\":/.test(args)) return "answered";
   return undefined;

@@ -6,7 +6,7 @@ import type { Snapshot } from "./harness/snapshot.ts";
 import { waitFor } from "./harness/wait-for.ts";
 import { agentAnswers, saveGuestWithAgent } from "./support/guests.ts";
 import { Host } from "./support/host.ts";
-import { agent, agentSays, vmmessage } from "./support/programs.ts";
+import { agent } from "./support/programs.ts";
 
 const uuid = "172dd6f8-0000-4000-8000-0000000000a1";
 const cloneUuid = "172dd6f8-0000-4000-8000-0000000000b2";
@@ -31,7 +31,7 @@ describe("a restart of the guest", () => {
       await using before = await Host.connect(guest.channelPath);
       const old = await before.hello();
       await before.setAll({ role: "frontend", port: "443" });
-      await vmmessageWhileHeld(before, ["-k", "password", "-V", "hush", "--secret"]);
+      await before.setSecret("password", "hush");
       await guest[how]();
       await agentAnswers(guest);
 
@@ -46,12 +46,6 @@ describe("a restart of the guest", () => {
       await waitFor("the report of the lost secret", () => events.length > 0);
       expect(events).toMatchObject([{ params: { event: "SECRETS.LOST", data: { keys: ["password"] } } }]);
     });
-  }
-
-  /** The channel serves one host at a time. */
-  async function vmmessageWhileHeld(holder: Host, args: string[]): Promise<void> {
-    await holder.client.close();
-    expect(await vmmessage(guest, args)).toMatchObject({ exitCode: 0 });
   }
 });
 
@@ -77,10 +71,10 @@ describe("kill -9 of the agent", () => {
   });
 
   test("keeps the secrets, which only a boot ends", async () => {
-    await vmmessage(guest, ["-k", "password", "-V", "hush", "--secret"]);
+    await using host = await Host.connect(guest.channelPath);
+    await host.setSecret("password", "hush");
     await guest.shell("kill -9 $(cat /run/agent.pid)");
-    await agentAnswers(guest);
-    expect(await agentSays(guest, ["-g", "password"])).toBe("hush");
+    expect(await host.get("password")).toMatchObject({ value: "hush", secret: true });
   });
 
   test("leaves a socket and a pid file that the next agent replaces, whoever has that pid by then", async () => {
@@ -89,7 +83,7 @@ describe("kill -9 of the agent", () => {
       while [ -e /run/agent-service.pid ]; do sleep 0.05; done
       [ -S /run/vmmessage/agent.sock ]; [ -e /run/vmmessage/agent.pid ]`);
     expect(await agent(guest, ["-l"])).toMatchObject({ exitCode: 10 });
-    await guest.shell("cat /run/qemu-ga.pid >/run/vmmessage/agent.pid");
+    await guest.shell("echo 1 >/run/vmmessage/agent.pid");
     await guest.startAgent();
     await agentAnswers(guest);
     expect(Number(await guest.readText("/run/vmmessage/agent.pid"))).toBe(await guest.agentPid());
@@ -102,7 +96,7 @@ describe("a change", () => {
     await using first = await Host.connect(guest.channelPath);
     await first.hello();
     void first.set("job", "42", messageId).catch(() => undefined);
-    await waitFor("the effect", async () => (await agent(guest, ["-g", "job"])).stdout === "42\n");
+    await waitFor("the effect", () => guest.readText("/run/vmmessage/keys/job").catch(() => undefined));
     await first.client.close();
 
     await using second = await Host.connect(guest.channelPath);
@@ -110,7 +104,6 @@ describe("a change", () => {
     await second.set("job", "43");
     expect(await second.set("job", "42", messageId)).toEqual(answer);
     await guest.shell("kill -9 $(cat /run/agent.pid)");
-    await agentAnswers(guest);
     expect(await second.set("job", "42", messageId)).toEqual(answer);
     expect(await second.get("job")).toMatchObject({ value: "43", revision: answer.revision + 1 });
     expect((await second.client.read("info", {})).revision).toBe(answer.revision + 1);
@@ -151,8 +144,9 @@ describe("a second agent", () => {
       exitCode: 12,
       stderr: expect.stringContaining("/run/vmmessage/agent.sock: another agent listens there") as string,
     });
-    await agentSays(guest, ["-p", "still=here"]);
-    expect((await vmmessage(guest, ["-q", "still"])).exitCode).toBe(0);
+    await using host = await Host.connect(guest.channelPath);
+    await host.set("still", "here");
+    expect(await guest.agentPid()).toBe(pid);
   });
 });
 
@@ -188,7 +182,7 @@ describe("a step of the clock", () => {
 
 describe("a machine", () => {
   test("that goes back to a snapshot has its keys, and a host that sees the lower revision gets a new epoch", async () => {
-    await agentSays(guest, ["-p", "state=saved"]);
+    await set(guest, "state", "saved");
     await using saved = await guest.saveSnapshot();
     const known = await changeAfter(saved);
 
@@ -210,11 +204,11 @@ describe("a machine", () => {
     await using later = await restoreSnapshot(saved);
     await using host = await Host.connect(later.channelPath);
     await host.set("state", "changed");
-    return host.set("another", "key");
+    return await host.set("another", "key");
   }
 
   test("that was cloned starts with no keys and says of which machine it is a clone", async () => {
-    await agentSays(guest, ["-p", "mine=alone"]);
+    await set(guest, "mine", "alone");
     await guest.powerOff();
     await using clone = await guest.clone(cloneUuid);
     await agentAnswers(clone);
@@ -227,6 +221,11 @@ describe("a machine", () => {
     expect(await clone.shell("cat /var/lib/vmmessage/cache.json.cloned-*")).toContain("alone");
   });
 });
+
+async function set(on: Guest, key: string, value: string): Promise<void> {
+  await using host = await Host.connect(on.channelPath);
+  await host.set(key, value);
+}
 
 function takingEvents(events: Request[]) {
   return {

@@ -115,9 +115,7 @@ describe("a value", () => {
 
   test("that is not UTF-8 survives byte for byte from the guest to the host", async () => {
     await agentSays(guest, ["--value-stdin", "raw"], { input: bytes });
-    expect((await vmmessage(guest, ["-q", "raw", "--quiet"])).bytes).toEqual(
-      Buffer.concat([bytes, Buffer.from("\n")]),
-    );
+    expect((await vmmessage(guest, ["-q", "raw", "--quiet"])).bytes).toEqual(Buffer.concat([bytes, Buffer.from("\n")]));
     expect((await vmmessage(guest, ["-q", "raw"])).stdout).toContain(`value 'base64:${bytes.toString("base64")}'.`);
   });
 
@@ -180,7 +178,10 @@ describe("the host", () => {
 
     const events: string[] = [];
     const hello = { accepts: ["event" as const] };
-    await using host = await Host.connect(guest.channelPath, { hello, answer: (request) => takeEvent(request, events) });
+    await using host = await Host.connect(guest.channelPath, {
+      hello,
+      answer: (request) => takeEvent(request, events),
+    });
     await host.hello();
     await waitFor("an empty queue", async () => (await host.client.read("info", {})).queuedMessages === 0);
     expect(events).toEqual(["APP.STARTED", "APP.READY"]);

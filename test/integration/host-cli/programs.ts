@@ -31,8 +31,7 @@ export class Running {
   readonly #ended: Promise<unknown>;
 
   constructor(program: string, args: readonly string[], { env = {}, stdin = "" }: RunOptions) {
-    const { VMMESSAGE_SOCKET_DIR: _, ...inherited } = process.env;
-    this.child = spawn(process.execPath, [program, ...args], { env: { ...inherited, ...env } });
+    this.child = spawn(process.execPath, [program, ...args], { env: { ...process.env, ...env } });
     this.child.stdout?.on("data", (piece: Buffer) => this.#stdout.push(piece));
     this.child.stderr?.on("data", (piece: Buffer) => this.#stderr.push(piece));
     this.child.stdin?.on("error", () => undefined).end(stdin);
@@ -60,6 +59,7 @@ export class Running {
 
   async kill(signal: NodeJS.Signals): Promise<void> {
     this.child.kill(signal);
+    this.child.stdout?.resume();
     await this.#ended;
   }
 }

@@ -36,6 +36,10 @@ export class Host implements AsyncDisposable {
     return this.client.change("set", { messageId: newMessageId(), entries });
   }
 
+  setSecret(key: string, value: string): Promise<Result<"set">> {
+    return this.client.change("set", { messageId: newMessageId(), entries: [{ key, value, secret: true }] });
+  }
+
   delete(...keys: string[]): Promise<Result<"delete">> {
     return this.client.change("delete", { messageId: newMessageId(), keys });
   }
