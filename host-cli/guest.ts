@@ -1,5 +1,4 @@
 /** A VM's agent, greeted over the VM's channel; and for every way in which that can fail, its own message and code. */
-import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { type Channel, ChannelClosedError } from "../shared/channel.ts";
 import { connectUnixSocket } from "../shared/channels/unix-socket.ts";
 import { durationInWords } from "../shared/cli/duration.ts";
@@ -111,7 +110,7 @@ async function connect(vm: FoundVm, path: string, signal: AbortSignal): Promise<
       if (signal.reason instanceof Interruption) throw signal.reason;
       // The listener's backlog is full: others wait to be served before us.
       if (systemCode(error) !== "EAGAIN") throw await whyNoConnection(error, vm, path);
-      await sleep(CONNECT_RETRY_MS, undefined, { signal }).catch(() => undefined);
+      await new Promise((resolve) => setTimeout(resolve, CONNECT_RETRY_MS));
     }
   }
 }
@@ -182,7 +181,10 @@ async function endOf(client: Client): Promise<never> {
 }
 
 function hasEnded(client: Client): Promise<boolean> {
-  return Promise.race([client.ended.then(() => true), nextTurn(false)]);
+  const nextTurn = new Promise<false>((resolve) => {
+    setImmediate(resolve, false);
+  });
+  return Promise.race([client.ended.then(() => true), nextTurn]);
 }
 
 /** No answer came or none will, as opposed to one that says no. */

@@ -1,4 +1,3 @@
-#!/usr/bin/env node
 /** The host's command. The only file here that touches arguments, environment, signals and exit codes. */
 import { hostname } from "node:os";
 import { assertUtf8Arguments } from "../shared/cli/arguments.ts";
@@ -30,7 +29,7 @@ async function main(): Promise<void> {
     const socketDirectory = process.env["VMMESSAGE_SOCKET_DIR"];
     const parsed = parseArguments(args, { hostname: hostname(), socketDirectory });
     if (parsed.type === "text") process.stdout.write(parsed.text);
-    else await runCommand(parsed.command, { output, stdin: process.stdin, interrupt: interrupt.signal });
+    else await runCommand(parsed.command, { output, stdin: () => process.stdin, interrupt: interrupt.signal });
   } catch (error) {
     end(asFailure(error));
   }

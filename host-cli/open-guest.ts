@@ -12,7 +12,8 @@ const WAIT_TIMEOUT_MS = 60_000;
 /** What a command runs in. */
 export interface Context {
   output: Output;
-  stdin: AsyncIterable<Uint8Array>;
+  /** Opened when it is read. */
+  stdin: () => AsyncIterable<Uint8Array>;
   /** Aborted with an Interruption when a signal asks the program to end. */
   interrupt: AbortSignal;
 }

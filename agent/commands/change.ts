@@ -7,7 +7,7 @@ import type { DeleteCommand, PlainCommand, SetCommand } from "../command.ts";
 import { withAgent } from "../local-client.ts";
 
 export async function setKeys(command: SetCommand, output: Output): Promise<void> {
-  const entries = await readEntries(command, process.stdin);
+  const entries = await readEntries(command, () => process.stdin);
   const params = { messageId: newMessageId(), entries, ...command.condition };
   const result = await withAgent(command, (client) => client.change("set", params), "unconfirmed");
   if (command.isJson) output.json(result);

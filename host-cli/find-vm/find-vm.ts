@@ -1,7 +1,7 @@
 /** Finds a VM's channel: the socket that was named, a directory of sockets, or libvirt. */
-import { stat } from "node:fs/promises";
+import { statSync } from "node:fs";
 import { basename, join } from "node:path";
-import { CommandError, usageError } from "../../shared/cli/failure.ts";
+import { CommandError, systemCode, usageError } from "../../shared/cli/failure.ts";
 import type { Target } from "../command.ts";
 import { CHANNEL_NAME } from "./channel-name.ts";
 
@@ -33,14 +33,14 @@ export async function findVm(
   return findInLibvirt(vm, libvirtUri, signal);
 }
 
-async function findInDirectory(name: string, directory: string): Promise<FoundVm> {
+function findInDirectory(name: string, directory: string): FoundVm {
   if (name.includes("/") || name.includes("\0") || name === "." || name === "..") {
     throw usageError(`'${name}' cannot be the name of a VM in a directory of sockets`);
   }
   const candidates = [`${name}.sock`, name, join(name, CHANNEL_NAME)];
   for (const candidate of candidates) {
     const socketPath = join(directory, candidate);
-    if (await isSocket(socketPath)) return { name, status: "Running", socketPath, foundIn: directory };
+    if (isSocket(socketPath)) return { name, status: "Running", socketPath, foundIn: directory };
   }
   throw new CommandError(
     "unreachable",
@@ -49,11 +49,11 @@ async function findInDirectory(name: string, directory: string): Promise<FoundVm
   );
 }
 
-async function isSocket(path: string): Promise<boolean> {
+function isSocket(path: string): boolean {
   try {
-    return (await stat(path)).isSocket();
+    return statSync(path).isSocket();
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "EACCES") {
+    if (systemCode(error) === "EACCES") {
       throw new CommandError("not-permitted", `not permitted to look at ${path}; run vmmessage as root`, { path });
     }
     return false;

@@ -13,10 +13,10 @@ export type ValueSource =
 /** What a set gives to all of its entries. */
 export type EntryAttributes = Pick<NewEntry, "ttlMs" | "secret" | "readOnly">;
 
-/** Reads all values. Bytes that are not UTF-8 travel as base64. */
+/** Reads all values; `stdin` is opened only when one comes from there. Bytes that are not UTF-8 travel as base64. */
 export async function readEntries(
   { values, attributes }: { values: readonly ValueSource[]; attributes: EntryAttributes },
-  stdin: AsyncIterable<Uint8Array>,
+  stdin: () => AsyncIterable<Uint8Array>,
 ): Promise<NewEntry[]> {
   const entries: NewEntry[] = [];
   for (const source of values) {
@@ -32,12 +32,12 @@ export async function readEntries(
   return entries;
 }
 
-async function readValue(source: ValueSource, stdin: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+async function readValue(source: ValueSource, stdin: () => AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   switch (source.from) {
     case "argument":
       return valueBytes(source.value);
     case "stdin":
-      return readBounded(stdin);
+      return readBounded(stdin());
     case "file":
       try {
         return await readBounded(createReadStream(source.path));

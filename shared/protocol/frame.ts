@@ -16,6 +16,8 @@ const SPACE = 0x20;
 const LINE_FEED = 0x0a;
 const CHECKSUM_DIGITS = 8;
 const PAYLOAD_OFFSET = 1 + CHECKSUM_DIGITS + 1;
+const DIGITS = "0123456789abcdef";
+const BITS_PER_DIGIT = 4;
 const FIRST_BUFFER = 4096;
 /** What stands between 0x1E and 0x0A. */
 const MAX_CONTENT = CHECKSUM_DIGITS + 1 + MAX_PAYLOAD;
@@ -30,22 +32,37 @@ export type FrameEvent = { type: "payload"; text: string } | { type: "damaged"; 
 
 /** Wraps one message. Throws LocalProtocolError when it is larger than a frame may be. */
 export function encodeFrame(message: unknown): Buffer {
-  const text = JSON.stringify(message);
-  const length = Buffer.byteLength(text);
+  // All of it becomes bytes at once, the checksum's digits last: that is the fastest way to both.
+  const frame = Buffer.from(`\u001e00000000 ${JSON.stringify(message)}\n`);
+  const length = frame.length - FRAME_OVERHEAD;
   if (length > MAX_PAYLOAD) {
     throw new LocalProtocolError(`a message of ${length} bytes is over the frame's limit of ${MAX_PAYLOAD}`);
   }
-  const frame = Buffer.allocUnsafe(length + FRAME_OVERHEAD);
-  frame[0] = RECORD_SEPARATOR;
-  frame.write(checksum(text), 1, "latin1");
-  frame[PAYLOAD_OFFSET - 1] = SPACE;
-  frame.write(text, PAYLOAD_OFFSET, "utf8");
-  frame[PAYLOAD_OFFSET + length] = LINE_FEED;
+  let checksum = crc32(frame.subarray(PAYLOAD_OFFSET, PAYLOAD_OFFSET + length));
+  for (let at = CHECKSUM_DIGITS; at > 0; at -= 1) {
+    frame[at] = lastDigit(checksum);
+    checksum >>>= BITS_PER_DIGIT;
+  }
   return frame;
 }
 
-function checksum(payload: string | Buffer): string {
-  return crc32(payload).toString(16).padStart(CHECKSUM_DIGITS, "0");
+/** Whether the digits that begin at `from` are the checksum's: eight of them, lower case. */
+function isChecksum(bytes: Buffer, from: number, checksum: number): boolean {
+  let rest = checksum;
+  for (let at = from + CHECKSUM_DIGITS - 1; at >= from; at -= 1) {
+    if (bytes[at] !== lastDigit(rest)) return false;
+    rest >>>= BITS_PER_DIGIT;
+  }
+  return true;
+}
+
+function lineFeedIn(bytes: Buffer, from: number, end: number): number | undefined {
+  const distance = (end === bytes.length && from === 0 ? bytes : bytes.subarray(from, end)).indexOf(LINE_FEED);
+  return distance === -1 ? undefined : from + distance;
+}
+
+function lastDigit(checksum: number): number {
+  return DIGITS.charCodeAt(checksum & 0xf);
 }
 
 /**
@@ -73,7 +90,7 @@ export class FrameDecoder {
   }
 
   push(chunk: Uint8Array): FrameEvent[] {
-    const bytes = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    const bytes = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
     const events: FrameEvent[] = [];
     let at = 0;
     while (at < bytes.length) {
@@ -84,49 +101,62 @@ export class FrameDecoder {
 
   /** Skips to the next 0x1E and takes it. */
   #skipGap(bytes: Buffer, from: number, events: FrameEvent[]): number {
-    const separator = bytes.indexOf(RECORD_SEPARATOR, from);
-    const gap = bytes.subarray(from, separator === -1 ? bytes.length : separator);
-    if (!this.#isGapCounted && gap.some((byte) => byte !== LINE_FEED)) {
-      this.#isGapCounted = true;
-      this.#reportDamage("garbage", events);
+    if (bytes[from] !== RECORD_SEPARATOR) {
+      const separator = bytes.indexOf(RECORD_SEPARATOR, from);
+      const end = separator === -1 ? bytes.length : separator;
+      this.#countGap(bytes.subarray(from, end), events);
+      return end;
     }
-    if (separator === -1) return bytes.length;
     this.#isInFrame = true;
-    return separator + 1;
+    return from + 1;
+  }
+
+  #countGap(gap: Buffer, events: FrameEvent[]): void {
+    if (this.#isGapCounted || gap.every((byte) => byte === LINE_FEED)) return;
+    this.#isGapCounted = true;
+    this.#reportDamage("garbage", events);
   }
 
   /** Takes bytes up to the frame's 0x0A, or up to the 0x1E that shows that it was cut short. */
   #readFrame(bytes: Buffer, from: number, events: FrameEvent[]): number {
     // The separator first: it bounds the search for the line feed, so that a flood of separators costs one pass.
     const separator = bytes.indexOf(RECORD_SEPARATOR, from);
-    const before = bytes.subarray(from, separator === -1 ? bytes.length : separator);
-    const lineFeed = before.indexOf(LINE_FEED);
-    const content = lineFeed === -1 ? before : before.subarray(0, lineFeed);
-    const stop = from + content.length;
-    if (this.#partialLength + content.length > MAX_CONTENT) {
+    const end = separator === -1 ? bytes.length : separator;
+    const lineFeed = lineFeedIn(bytes, from, end);
+    const stop = lineFeed ?? end;
+    if (this.#partialLength + (stop - from) > MAX_CONTENT) {
       this.#leaveFrame(true);
       this.#reportDamage("too-long", events);
-      return stop;
+    } else if (lineFeed !== undefined) {
+      this.#finish(bytes, from, lineFeed, events);
+      return lineFeed + 1;
+    } else if (separator === -1) {
+      this.#keep(bytes.subarray(from));
+    } else {
+      this.#leaveFrame(false);
+      this.#reportDamage("cut-short", events);
     }
-    if (lineFeed !== -1) {
-      this.#finish(this.#join(content), events);
-      return stop + 1;
-    }
-    if (separator === -1) {
-      this.#keep(content);
-      return stop;
-    }
-    this.#leaveFrame(false);
-    this.#reportDamage("cut-short", events);
     return stop;
   }
 
-  #finish(frame: Buffer, events: FrameEvent[]): void {
+  /** The frame's last bytes are here. */
+  #finish(bytes: Buffer, from: number, end: number, events: FrameEvent[]): void {
+    if (this.#partialLength === 0) {
+      this.#judge(bytes, from, end, events);
+    } else {
+      this.#keep(bytes.subarray(from, end));
+      this.#judge(this.#partial, 0, this.#partialLength, events);
+    }
     this.#leaveFrame(false);
-    const payload = frame.subarray(CHECKSUM_DIGITS + 1);
-    if (frame[CHECKSUM_DIGITS] !== SPACE || !isUtf8(payload)) {
+  }
+
+  /** @param from where the checksum begins */
+  #judge(bytes: Buffer, from: number, end: number, events: FrameEvent[]): void {
+    const space = from + CHECKSUM_DIGITS;
+    const payload = bytes.subarray(space + 1, end);
+    if (space >= end || bytes[space] !== SPACE || !isUtf8(payload)) {
       this.#reportDamage("malformed", events);
-    } else if (frame.toString("latin1", 0, CHECKSUM_DIGITS) !== checksum(payload)) {
+    } else if (!isChecksum(bytes, from, crc32(payload))) {
       this.#reportDamage("checksum", events);
     } else {
       this.#isInBurst = false;
@@ -145,12 +175,6 @@ export class FrameDecoder {
     if (this.#isInBurst) return;
     this.#isInBurst = true;
     events.push({ type: "damaged", damage });
-  }
-
-  #join(rest: Buffer): Buffer {
-    if (this.#partialLength === 0) return rest;
-    this.#keep(rest);
-    return this.#partial.subarray(0, this.#partialLength);
   }
 
   #keep(bytes: Buffer): void {

@@ -3,8 +3,9 @@ import { type Guest, startGuest } from "../harness/guest.ts";
 import { GuestFiles } from "../harness/qemu-args.ts";
 import { runCommand } from "../harness/command.ts";
 
-/** Slots of QEMU's machine, less those that its other devices take. */
-const disksAtOnce = 20;
+/** The first of the PCI slots that the machine's other devices leave free; each takes eight disks as its functions. */
+const firstFreeSlot = 0x10;
+const functionsOfSlot = 8;
 
 export interface CachedEntry {
   key: string;
@@ -14,14 +15,6 @@ export interface CachedEntry {
 
 /** The entries of each guest's cache.json, in the guests' order. The disks stay as they are. */
 export async function readCaches(guests: readonly Guest[]): Promise<CachedEntry[][]> {
-  const caches: CachedEntry[][] = [];
-  for (let from = 0; from < guests.length; from += disksAtOnce) {
-    caches.push(...(await readSomeCaches(guests.slice(from, from + disksAtOnce))));
-  }
-  return caches;
-}
-
-async function readSomeCaches(guests: readonly Guest[]): Promise<CachedEntry[][]> {
   const disks = await Promise.all(guests.map(({ dir }) => overlayOn(new GuestFiles(dir).overlay)));
   await using reader = await startGuest({ qemuArgs: disks.flatMap(diskArgs) });
   const caches: CachedEntry[][] = [];
@@ -42,8 +35,10 @@ function serialOf(index: number): string {
 
 function diskArgs(file: string, index: number): string[] {
   const serial = serialOf(index);
+  const slot = firstFreeSlot + Math.floor(index / functionsOfSlot);
+  const address = `addr=${slot.toString(16)}.${index % functionsOfSlot},multifunction=on`;
   const drive = `if=none,id=${serial},file=${file},format=qcow2`;
-  return ["-drive", drive, "-device", `virtio-blk-pci,drive=${serial},serial=${serial}`];
+  return ["-drive", drive, "-device", `virtio-blk-pci,drive=${serial},serial=${serial},${address}`];
 }
 
 async function readCache(reader: Guest, serial: string): Promise<CachedEntry[]> {
