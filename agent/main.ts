@@ -1,6 +1,6 @@
 /** `agent`: the guest's daemon and its commands. The only file that touches arguments, signals and the exit code. */
 import { assertUtf8Arguments } from "../shared/cli/arguments.ts";
-import { asFailure, CommandError, isCommandError } from "../shared/cli/failure.ts";
+import { asFailure, CommandError } from "../shared/cli/failure.ts";
 import { Output } from "../shared/cli/output.ts";
 import { exitCodes } from "../shared/protocol/errors.ts";
 import type { Command, RunCommand } from "./command.ts";
@@ -74,7 +74,7 @@ async function runUntilSignal(command: RunCommand): Promise<void> {
 
 function reportFailure(error: unknown, output: Output): number {
   const failure = asFailure(error);
-  if (!isCommandError(failure)) throw error;
+  if (!(failure instanceof CommandError)) throw error;
   if (process.argv.includes("--json")) {
     output.json({ error: { code: failure.code, message: failure.message, ...failure.details } });
   } else {

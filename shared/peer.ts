@@ -56,7 +56,8 @@ export class Peer<S extends GuestSession | OpenerSession> {
     try {
       for await (const chunk of this.channel.incoming) {
         for (const event of this.session.receive(chunk)) {
-          await this.#handle(event);
+          const writing = this.#handle(event);
+          if (writing) await writing;
           while (this.#inWork >= MAX_REQUESTS_IN_WORK) await this.#someWorkDone();
         }
       }
@@ -95,38 +96,38 @@ export class Peer<S extends GuestSession | OpenerSession> {
     this.#abandon(reason);
   }
 
-  async #handle(event: SessionEvent): Promise<void> {
+  /** What it returns has to be waited for before more is read: the other side shall not make us write faster than it reads. */
+  #handle(event: SessionEvent): Promise<void> | undefined {
     switch (event.type) {
       case "send":
-        await this.channel.write(event.bytes);
-        return;
+        return this.channel.write(event.bytes);
       case "opened":
         // A host that greets knows nothing of what was asked before; the guest's own answer to it is no reason to give up.
         if (event.hello.role !== "guest") this.#abandon("the other side greeted anew before it answered");
         this.#events.opened?.(event.hello);
-        return;
+        return undefined;
       case "peer-restarted":
         this.#abandon("the agent started anew before it answered");
         this.#events.peerRestarted?.();
-        return;
+        return undefined;
       case "request":
         void this.#work(event.request);
-        return;
+        return undefined;
       case "result":
         this.#waiting.get(event.id)?.resolve(event.result);
-        return;
+        return undefined;
       case "refused":
         this.#waiting.get(event.id)?.reject(event.error);
-        return;
+        return undefined;
       case "notification":
         this.#events.notified?.(event.notification);
-        return;
+        return undefined;
       case "damaged":
         this.#events.damaged?.(event.damage);
-        return;
+        return undefined;
       case "violation":
         this.#events.violated?.(event.error);
-        return;
+        return undefined;
       default:
         unreachable(event);
     }

@@ -1,7 +1,7 @@
 /** A listening Unix socket: every client is a channel. For the programs in the guest, and in place of a port in tests and containers. */
 import { chmod, chown, unlink } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import { once } from "node:events";
+import { on, once } from "node:events";
 import { socketChannel } from "../../shared/channels/unix-socket.ts";
 import type { Channel, ChannelSource } from "../../shared/channel.ts";
 
@@ -61,29 +61,17 @@ export function unixSocketSource(path: string, rights: SocketRights = { mode: 0o
     name: `unix:${path}`,
     async *arrivals(signal): AsyncGenerator<Channel> {
       const server = await listenUnixSocket(path, rights);
-      signal.addEventListener("abort", () => server.close(), { once: true });
-      const waiting: Socket[] = [];
-      let wake: () => void = () => undefined;
-      server.on("connection", (socket) => {
-        waiting.push(socket);
-        wake();
-      });
-      while (!signal.aborted) {
-        const socket = waiting.shift();
-        if (socket === undefined) {
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-            signal.addEventListener("abort", () => {
-              resolve();
-            });
-          });
-          continue;
+      try {
+        for await (const [socket] of on(server, "connection", { signal }) as AsyncIterable<[Socket]>) {
+          const left = new Promise((resolve) => socket.once("close", resolve));
+          yield socketChannel(socket, path);
+          socket.destroy();
+          await left;
         }
-        const channel = socketChannel(socket, path);
-        const left = new Promise((resolve) => socket.once("close", resolve));
-        yield channel;
-        socket.destroy();
-        await left;
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      } finally {
+        server.close();
       }
     },
   };

@@ -148,6 +148,7 @@ class VirtioChannel implements Channel {
   #end: { error?: Error } | undefined;
   #wakeReader: () => void = () => undefined;
   #settleEnded: (error?: Error) => void = () => undefined;
+  #waitingWrites = 0;
   #lastWrite: Promise<void> = Promise.resolve();
 
   constructor(port: Port) {
@@ -170,18 +171,28 @@ class VirtioChannel implements Channel {
     return this.#read();
   }
 
-  /** Writes stand in line, so that two frames never mix. */
-  write(bytes: Uint8Array): Promise<void> {
-    if (this.#end) return Promise.reject(new ChannelClosedError("the host has left"));
-    const written = this.#lastWrite.then(() => this.#writeAll(bytes));
-    this.#lastWrite = written.catch(() => undefined);
-    return written;
+  /** Writes at once where it can; what is left stands in line, so that two frames never mix. */
+  async write(bytes: Uint8Array): Promise<void> {
+    if (this.#end) throw new ChannelClosedError("the host has left");
+    const rest = this.#waitingWrites === 0 ? bytes.subarray(this.#port.write(bytes)) : bytes;
+    if (rest.length > 0) await this.#standInLine(rest);
   }
 
   /** The port stays open, for the next host. */
   close(): Promise<void> {
     this.#finish({});
     return Promise.resolve();
+  }
+
+  async #standInLine(bytes: Uint8Array): Promise<void> {
+    this.#waitingWrites += 1;
+    const written = this.#lastWrite.then(() => this.#writeAll(bytes));
+    this.#lastWrite = written.catch(() => undefined);
+    try {
+      await written;
+    } finally {
+      this.#waitingWrites -= 1;
+    }
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {

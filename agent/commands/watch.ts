@@ -1,5 +1,6 @@
 /** The commands that follow keys: `--watch` until interrupted, `--wait` until one key is set. */
 import { setTimeout as sleep } from "node:timers/promises";
+import { aborted } from "../../shared/abort.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Output } from "../../shared/cli/output.ts";
 import type { Channel } from "../../shared/channel.ts";
@@ -28,7 +29,7 @@ export async function watchKeys(command: WatchCommand, output: Output): Promise<
   for (;;) {
     const watcher = new KeyWatcher(channel, { role: "local", prefix, since, onBatch });
     await watcher.begin();
-    await Promise.race([watcher.ended(), untilAborted(readerGone)]);
+    await Promise.race([watcher.ended(), aborted(readerGone)]);
     await watcher.client.close();
     if (readerGone.aborted) return;
     output.note("the agent went away; waiting for it");
@@ -62,7 +63,7 @@ async function keyInTime(socketPath: string, key: string, timeoutMs: number, dea
   const watcher = new KeyWatcher(channel, { role: "local", prefix: key, onBatch, timeoutMs });
   try {
     watcher.begin().catch(() => void channel.close());
-    const outcome = await Promise.race([set.then(() => "set" as const), watcher.ended(), untilAborted(deadline)]);
+    const outcome = await Promise.race([set.then(() => "set" as const), watcher.ended(), aborted(deadline)]);
     if (outcome !== "set") return undefined;
     const { epoch, entry } = await watcher.client.read("get", { key });
     return { epoch, ...entry };
@@ -91,18 +92,4 @@ async function connectInTime(socketPath: string, signal: AbortSignal): Promise<C
 
 function undefinedIfAborted(error: unknown): undefined {
   if (error instanceof CommandError) throw error;
-}
-
-function untilAborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else
-      signal.addEventListener(
-        "abort",
-        () => {
-          resolve();
-        },
-        { once: true },
-      );
-  });
 }

@@ -1,6 +1,7 @@
 /** `agent run`: builds the daemon's parts and runs them until it is told to stop. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { aborted } from "../../shared/abort.ts";
 import type { ChannelSource } from "../../shared/channel.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import { newMessageId, newNonce } from "../../shared/random.ts";
@@ -119,19 +120,5 @@ async function reportLosses({ store, queue }: AgentParts, log: Log): Promise<voi
   const params = { messageId: newMessageId(), event: "SECRETS.LOST", data: { keys: lostSecrets } };
   await queue.add({ method: "event", params }).catch((error: unknown) => {
     log.warn("secrets-lost", { keys: lostSecrets, reason: (error as Error).message });
-  });
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else
-      signal.addEventListener(
-        "abort",
-        () => {
-          resolve();
-        },
-        { once: true },
-      );
   });
 }

@@ -19,11 +19,6 @@ export class CommandError extends Error {
   }
 }
 
-/** By name, not by class: each part of a bundled program that is loaded on its own has a class of its own. */
-export function isCommandError(error: unknown): error is CommandError {
-  return error instanceof Error && error.name === "CommandError";
-}
-
 /** A signal asked the program to end. */
 export class Interruption extends Error {
   override readonly name = "Interruption";

@@ -57,8 +57,8 @@ function isChecksum(bytes: Buffer, from: number, checksum: number): boolean {
 }
 
 function lineFeedIn(bytes: Buffer, from: number, end: number): number | undefined {
-  const distance = (end === bytes.length && from === 0 ? bytes : bytes.subarray(from, end)).indexOf(LINE_FEED);
-  return distance === -1 ? undefined : from + distance;
+  const at = end === bytes.length ? bytes.indexOf(LINE_FEED, from) : bytes.subarray(0, end).indexOf(LINE_FEED, from);
+  return at === -1 ? undefined : at;
 }
 
 function lastDigit(checksum: number): number {

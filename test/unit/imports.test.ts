@@ -68,7 +68,9 @@ describe("imports", () => {
   });
 
   test("of handlers reach the cache, and no channel", () => {
-    const channels = importsBelow("agent/handlers").filter(({ to }) => /channel|peer|session/.test(relative("agent", to)));
+    const channels = importsBelow("agent/handlers").filter(({ to }) =>
+      /channel|peer|session/.test(relative("agent", to)),
+    );
     expect(channels.filter(({ from }) => !from.endsWith("index.ts"))).toEqual([]);
   });
 

@@ -70,7 +70,7 @@ describe("an agent whose build leaves out", () => {
   afterEach(() => rm(bundleDir, { recursive: true }));
 
   test("the sync of the directory loses an acknowledged key in a power cut", async () => {
-    await buildMutatedBundles(bundleDir, "await directory.sync()", "await directory.stat()");
+    await buildMutatedBundles(bundleDir, "await sync(directory)", "await Promise.resolve()");
     await using snapshot = await saveGuestWithAgent({ bundleDir });
     await using disks = new CutDisks();
     await disks.cut(snapshot, mutationCuts);
@@ -80,7 +80,7 @@ describe("an agent whose build leaves out", () => {
   });
 
   test("the sync of the file shows it in its system calls", async () => {
-    await buildMutatedBundles(bundleDir, "await file.sync()", "await file.stat()");
+    await buildMutatedBundles(bundleDir, "await sync(file)", "await Promise.resolve()");
     await using snapshot = await saveGuestWithAgent({ bundleDir });
     await using guest = await restoreSnapshot(snapshot);
     expect(stepsOf(await traceOneSet(guest))).toEqual(durableSteps.filter((step) => step !== "file synced"));

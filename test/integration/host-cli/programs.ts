@@ -1,14 +1,16 @@
 /** The two programs as a user runs them, each in its own process. */
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 
 const VMMESSAGE = fileURLToPath(new URL("../../../host-cli/main.ts", import.meta.url));
 const AGENT = fileURLToPath(new URL("../../../agent/main.ts", import.meta.url));
+const LISTENER = fileURLToPath(new URL("one-client-listener.ts", import.meta.url));
 
 export interface Outcome {
   code: number | null;
@@ -105,6 +107,14 @@ function started(program: string, args: readonly string[], options: RunOptions):
   const running = new Running(program, args, options);
   onTestFinished(() => running.kill("SIGKILL"));
   return running;
+}
+
+/** A listener that accepts one client and leaves all others waiting; prints `accepted` when it has one. */
+export async function listenForOne(path: string, backlog = 5): Promise<ChildProcessByStdio<null, Readable, null>> {
+  const listener = spawn(process.execPath, [LISTENER, path, String(backlog)], { stdio: ["ignore", "pipe", "inherit"] });
+  onTestFinished(() => void listener.kill("SIGKILL"));
+  await once(listener.stdout, "data");
+  return listener;
 }
 
 export async function temporaryDirectory(): Promise<string> {

@@ -105,7 +105,7 @@ export class AgentUnderTest implements AsyncDisposable {
   /** Settles with the exit code, or the signal that ended it. */
   async kill(signal: NodeJS.Signals): Promise<number | NodeJS.Signals | null> {
     const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return null;
+    if (child?.exitCode !== null || child.signalCode !== null) return null;
     const exited = once(child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
     child.kill(signal);
     const [exitCode, endSignal] = await exited;

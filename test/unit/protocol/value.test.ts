@@ -32,7 +32,7 @@ describe("an entry's line", () => {
     fc.assert(
       fc.property(anyText, anyText, (key, value) => {
         const line = listLine(key, value);
-         
+
         expect(line).not.toMatch(/[\u0000-\u001f\u007f-\u009f]/);
         expect(JSON.parse(line)).toEqual(Object.fromEntries([[key, value]]));
         expect(entryBytes(key, value)).toBe(Buffer.byteLength(line));

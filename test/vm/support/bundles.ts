@@ -1,19 +1,19 @@
-/** The agent's bundle with one of its promises broken, to see that a test notices. */
-import { readdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+/** Bundles with one thing changed in a source file: what shows that a test would notice. */
+import { readFile } from "node:fs/promises";
+import type { Plugin } from "esbuild";
 import { buildBundles } from "../../../scripts/build.ts";
 
-/** Builds the bundles in `outDir` and makes the replacement wherever `from` stands. Throws when it stands nowhere. */
+/** Builds the programs with `from` replaced by `to` in the agent's durable-file.ts. Throws when it does not stand there. */
 export async function buildMutatedBundles(outDir: string, from: string, to: string): Promise<void> {
-  await buildBundles({ outDir });
-  let replacements = 0;
-  for (const name of await readdir(outDir, { recursive: true })) {
-    if (!name.endsWith(".js")) continue;
-    const path = join(outDir, name);
-    const text = await readFile(path, "utf8");
-    if (!text.includes(from)) continue;
-    await writeFile(path, text.replaceAll(from, to));
-    replacements += 1;
-  }
-  if (replacements === 0) throw new Error(`'${from}' stands nowhere in the bundles`);
+  const mutation: Plugin = {
+    name: "mutation",
+    setup(bundle) {
+      bundle.onLoad({ filter: /daemon\/durable-file\.ts$/ }, async ({ path }) => {
+        const source = await readFile(path, "utf8");
+        if (!source.includes(from)) throw new Error(`'${from}' does not stand in ${path}`);
+        return { contents: source.replace(from, to), loader: "ts" };
+      });
+    },
+  };
+  await buildBundles({ outDir, plugins: [mutation] });
 }
