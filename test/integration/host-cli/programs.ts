@@ -8,8 +8,9 @@ import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 
-const VMMESSAGE = fileURLToPath(new URL("../../../host-cli/main.ts", import.meta.url));
-const AGENT = fileURLToPath(new URL("../../../agent/main.ts", import.meta.url));
+// The bundles, as they are shipped: scripts/test.ts builds them before this tier.
+const VMMESSAGE = fileURLToPath(new URL("../../../dist/vmmessage.js", import.meta.url));
+const AGENT = fileURLToPath(new URL("../../../dist/agent.js", import.meta.url));
 const LISTENER = fileURLToPath(new URL("one-client-listener.ts", import.meta.url));
 
 export interface Outcome {
@@ -23,6 +24,8 @@ export interface Outcome {
 interface RunOptions {
   env?: Record<string, string>;
   stdin?: string | Uint8Array;
+  /** A command to run it under. */
+  under?: readonly string[];
 }
 
 /** A program under way. */
@@ -32,8 +35,9 @@ export class Running {
   readonly #stderr: Buffer[] = [];
   readonly #ended: Promise<unknown>;
 
-  constructor(program: string, args: readonly string[], { env = {}, stdin = "" }: RunOptions) {
-    this.child = spawn(process.execPath, [program, ...args], { env: { ...process.env, ...env } });
+  constructor(program: string, args: readonly string[], { env = {}, stdin = "", under = [] }: RunOptions) {
+    const [command = process.execPath, ...rest] = [...under, process.execPath, program, ...args];
+    this.child = spawn(command, rest, { env: { ...process.env, ...env } });
     this.child.stdout?.on("data", (piece: Buffer) => this.#stdout.push(piece));
     this.child.stderr?.on("data", (piece: Buffer) => this.#stderr.push(piece));
     this.child.stdin?.on("error", () => undefined).end(stdin);
