@@ -62,6 +62,7 @@ export interface PlainCommand extends Common {
 export interface DoctorCommand extends Common {
   name: "doctor";
   configFile: string | undefined;
+  channel: string | undefined;
 }
 
 export interface RunCommand extends Common {

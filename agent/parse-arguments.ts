@@ -230,7 +230,7 @@ function toCommand(subcommand: "run" | "doctor" | undefined, options: Options): 
     case "acknowledge":
       return { ...common, name, key: checkedKey(options.ack ?? ""), result: options.result };
     case "doctor":
-      return { ...common, name, configFile: options.config };
+      return { ...common, name, configFile: options.config, channel: options.channel };
     case "run":
       return { ...common, name, ...runOptions(options) };
   }

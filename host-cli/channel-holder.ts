@@ -25,6 +25,8 @@ const WAITING = "02";
 
 /** `ss` answers at once; this is for the machine that does not. */
 const SS_TIMEOUT_MS = 2_000;
+/** Enough of a command line to know the program by. */
+const MAX_SHOWN_COMMAND = 80;
 const MAX_SS_BYTES = 16 * 1024 * 1024;
 
 /** The other client that is served on this socket while we wait, or undefined when nobody else is. */
@@ -35,7 +37,15 @@ export async function findHolder(socketPath: string): Promise<Holder | undefined
   if (served === undefined || !isAnyoneWaiting) return undefined;
   const holder = clientOf(served.inode, await listSockets());
   // Without `ss` we may be the one served, while the one who waits came later: rare, and then still true of the waiter.
-  return holder.pid === process.pid ? undefined : holder;
+  if (holder.pid === process.pid) return undefined;
+  return { ...holder, ...(holder.pid !== undefined && (await commandLine(holder.pid))) };
+}
+
+/** What it was started with says more than its thread's name, which for every Node is `MainThread`. */
+async function commandLine(pid: number): Promise<Holder> {
+  const words = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
+  const command = words.replaceAll("\0", " ").trim().slice(0, MAX_SHOWN_COMMAND);
+  return command === "" ? {} : { command };
 }
 
 async function socketsAt(socketPath: string): Promise<UnixSocket[]> {

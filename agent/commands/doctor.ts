@@ -35,7 +35,8 @@ async function* examination(command: DoctorCommand): AsyncGenerator<Finding> {
   const config = configFinding(command);
   yield config.finding;
   // The daemon knows best which channel it serves; without one, the configuration says which it would.
-  const channel = "info" in daemon ? parseChannelSpec(daemon.info.channel) : config.channel;
+  const isAsked = command.channel !== undefined;
+  const channel = "info" in daemon && !isAsked ? parseChannelSpec(daemon.info.channel) : config.channel;
   if (channel?.kind === "virtio") yield* portFindings(channel.name);
   if ("info" in daemon) yield* daemonFindings(daemon.info);
   else yield { check: "daemon", ok: false, says: daemon.problem };
@@ -49,9 +50,9 @@ async function askDaemon(command: DoctorCommand): Promise<{ info: Result<"info">
   }
 }
 
-function configFinding({ configFile }: DoctorCommand): { finding: Finding; channel?: ChannelSpec } {
+function configFinding({ configFile, channel: asked }: DoctorCommand): { finding: Finding; channel?: ChannelSpec } {
   try {
-    const { channel } = readConfig(configFile);
+    const { channel } = readConfig(configFile, asked === undefined ? {} : { channel: asked });
     return { finding: { check: "configuration", ok: true, says: "can be read" }, channel };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;

@@ -27,7 +27,6 @@ export class Connection {
       role: access.role,
       agentNonce,
       onHello: (hello) => {
-        this.watches.clear();
         if (access.role === "host" && hello.newEpoch === true) parts.store.renewEpoch();
         return factsOf(parts);
       },
@@ -45,7 +44,11 @@ export class Connection {
     this.peer = new Peer(session, channel, {
       ...log,
       answer: (request) => answer(request, context),
-      opened: (hello) => opened?.(hello as HelloParams),
+      opened: (hello) => {
+        // Not at the hello itself: a watch of the session before may have been asked for in the same bytes.
+        this.watches.clear();
+        opened?.(hello as HelloParams);
+      },
     });
   }
 

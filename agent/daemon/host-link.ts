@@ -35,6 +35,7 @@ export class HostLink implements LinkState {
   #earlierDamage = 0;
   #isReadyAnnounced = false;
   #isDelivering = false;
+  #isBeating = false;
 
   constructor(options: HostLinkOptions) {
     this.#options = options;
@@ -97,7 +98,7 @@ export class HostLink implements LinkState {
     this.#connection = connection;
     log.info("host-attached", { channel: channel.name });
     const heartbeat = setInterval(() => {
-      this.#beat(connection, parts);
+      void this.#beat(connection, parts);
     }, this.#options.heartbeatMs);
     try {
       this.#announceReady(connection);
@@ -126,10 +127,13 @@ export class HostLink implements LinkState {
     void this.#deliver(parts);
   }
 
-  #beat({ peer }: Connection, { machine, store }: AgentParts): void {
-    if (peer.session.session === undefined) return;
+  /** One at a time: a host that does not read shall find the last beat, not a pile of them. */
+  async #beat({ peer }: Connection, { machine, store }: AgentParts): Promise<void> {
+    if (peer.session.session === undefined || this.#isBeating) return;
+    this.#isBeating = true;
     const beat = { uptimeMs: machine.now().uptimeMs, ...store.cache.cursor };
-    peer.channel.write(peer.session.notify("heartbeat", beat)).catch(() => undefined);
+    await peer.channel.write(peer.session.notify("heartbeat", beat)).catch(() => undefined);
+    this.#isBeating = false;
   }
 
   /** Hands over what this host takes, in order and one at a time; what it has not answered stays queued. */

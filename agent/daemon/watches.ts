@@ -26,6 +26,8 @@ interface Watch {
   readonly prefix: string;
   epoch: string;
   position: Position;
+  /** Deletions up to here are known to the watcher, or were before its snapshot began. */
+  deletionsKnownTo: number;
   /** The next batch begins a snapshot. */
   isResync: boolean;
   isSending: boolean;
@@ -61,6 +63,7 @@ export class Watches {
       prefix,
       epoch,
       position: { revision: canResume ? since.revision : 0 },
+      deletionsKnownTo: canResume ? since.revision : revision,
       isResync: !canResume,
       isSending: false,
       isStalled: false,
@@ -102,8 +105,11 @@ export class Watches {
 
   #nextBatch(watch: Watch): Changed | undefined {
     const { cache } = this.#store;
-    const { epoch } = cache.cursor;
-    if (epoch !== watch.epoch) Object.assign(watch, { epoch, position: { revision: 0 }, isResync: true });
+    const { epoch, revision: present } = cache.cursor;
+    const isOutrun = cache.forgottenUpTo > Math.max(watch.position.revision, watch.deletionsKnownTo);
+    if (epoch !== watch.epoch || isOutrun) {
+      Object.assign(watch, { epoch, position: { revision: 0 }, deletionsKnownTo: present, isResync: true });
+    }
     const resync = watch.isResync;
     const { changes, reached, more } = cache.changesAfter(
       watch.position,

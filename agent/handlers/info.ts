@@ -2,6 +2,9 @@ import { hostname, release, type as systemName } from "node:os";
 import { software } from "../../shared/version.ts";
 import type { Handler } from "./context.ts";
 
+/** Enough to see what is wrong; all of them might not fit a frame. */
+const MAX_LISTED_PROBLEMS = 32;
+
 /** All that the agent can say of itself, for people who look for what is wrong. */
 export const info: Handler<"info"> = (_params, { access, machine, store, queue, keyFiles, hostLink }) => {
   const { clonedFrom } = store.report;
@@ -22,7 +25,7 @@ export const info: Handler<"info"> = (_params, { access, machine, store, queue, 
     limitBytes: store.cache.limit,
     queuedMessages: queue.messages.length,
     damagedFrames: hostLink.damagedFrames,
-    unprojectedKeys: [...keyFiles.problems.keys()].filter(access.mayTouch),
+    unprojectedKeys: [...keyFiles.problems.keys()].filter(access.mayTouch).slice(0, MAX_LISTED_PROBLEMS),
     notes: [...notesOf(store.report.setAside, queue.setAside)],
   };
 };

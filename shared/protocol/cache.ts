@@ -234,6 +234,11 @@ export class Cache {
     return true;
   }
 
+  /** Deletions up to this revision may be forgotten: who knows less than that needs a snapshot. */
+  get forgottenUpTo(): number {
+    return this.#forgottenUpTo;
+  }
+
   /** Whether a watcher that knows this place can go on from it, or needs a snapshot. */
   canResume(since: Cursor): boolean {
     return since.epoch === this.#epoch && since.revision >= this.#forgottenUpTo && since.revision <= this.#revision;
