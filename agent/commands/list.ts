@@ -13,6 +13,6 @@ export async function listKeys(command: PlainCommand, output: Output): Promise<v
   }
   for (const { key, value, base64 } of all.entries) {
     const hasValue = value !== undefined || base64 !== undefined;
-    output.line(listLine(key, hasValue ? fromWireValue({ value, base64 }) : null));
+    output.listLine(listLine(key, hasValue ? fromWireValue({ value, base64 }) : null));
   }
 }

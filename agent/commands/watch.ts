@@ -5,6 +5,7 @@ import { CommandError } from "../../shared/cli/failure.ts";
 import type { Output } from "../../shared/cli/output.ts";
 import type { Channel } from "../../shared/channel.ts";
 import { type KeyBatch, KeyWatcher } from "../../shared/key-watcher.ts";
+import { RequestError } from "../../shared/protocol/errors.ts";
 import { fromWireValue, listLine, valueBytes } from "../../shared/protocol/value.ts";
 import type { WaitCommand, WatchCommand } from "../command.ts";
 import { connectToAgent } from "../local-client.ts";
@@ -23,7 +24,7 @@ export async function watchKeys(command: WatchCommand, output: Output): Promise<
   const onBatch = (batch: KeyBatch): void => {
     since = { epoch: batch.epoch, revision: batch.revision };
     if (isJson) output.json(batch);
-    else for (const change of batch.changes) output.line(changeLine(change));
+    else for (const change of batch.changes) output.listLine(changeLine(change));
   };
   let channel = await connectToAgent(socketPath);
   for (;;) {
@@ -67,13 +68,17 @@ async function keyInTime(socketPath: string, key: string, timeoutMs: number, dea
     if (outcome !== "set") return undefined;
     const { epoch, entry } = await watcher.client.read("get", { key });
     return { epoch, ...entry };
+  } catch (error) {
+    // It was deleted again in the meantime, so the wait goes on.
+    if (error instanceof RequestError && error.code === "no-such-key") return undefined;
+    throw error;
   } finally {
     await watcher.client.close();
   }
 }
 
 function changeLine(change: KeyBatch["changes"][number]): string {
-  if ("deleted" in change) return JSON.stringify({ deleted: change.key });
+  if ("deleted" in change) return listLine("deleted", change.key);
   const hasValue = change.value !== undefined || change.base64 !== undefined;
   return listLine(change.key, hasValue ? fromWireValue(change) : null);
 }

@@ -37,6 +37,11 @@ export class Output {
     this.line(JSON.stringify(answer));
   }
 
+  /** A line of a list as it is counted, byte for byte; JSON has made its control characters harmless already. */
+  listLine(line: string): void {
+    this.#write(`${line}\n`);
+  }
+
   /** The bytes of a value and one newline. */
   raw(bytes: Uint8Array): void {
     this.#write(bytes);

@@ -81,6 +81,16 @@ describe("the guest commands, as ovmd has them", () => {
     expect((await agent.run("-p", "z=")).stderr).toContain("8 bytes needed, 1 free, limit 8192");
   });
 
+  test("list every entry in exactly the bytes that it counts", async () => {
+    await agent.run("-p", "k\u200e=\u0085\u2066\u001b[31m\ufeff", "-p", "bytes=ok");
+    await agent.runWithInput(Buffer.from([0xff]), "--value-stdin", "b");
+    const { stdout } = await agent.run("-l");
+    expect(stdout.toString()).toContain(String.raw`\u0085`);
+    expect(stdout.toString()).toContain(String.raw`\u001b[31m`);
+    const { usedBytes } = JSON.parse((await agent.run("-l", "--json")).stdout.toString()) as { usedBytes: number };
+    expect(stdout.length - (await agent.list()).length).toBe(usedBytes);
+  });
+
   test("print what a program can use with --json, errors too", async () => {
     await agent.run("-p", "k=v");
     expect(JSON.parse((await agent.run("-g", "k", "--json")).stdout.toString())).toMatchObject({
