@@ -121,7 +121,7 @@ describe("a channel that is held", () => {
     const { exitCode, stderr } = await vmmessage(guest, ["-q", "key", "--timeout", "3"]);
     expect(exitCode).toBe(12);
     const [, heldBy] =
-      /^vmmessage: the channel of 'web1' is held by \S+ \(pid (\d+)\), and it serves one/.exec(stderr) ?? [];
+      /^vmmessage: the channel of 'web1' is held by \S*node\b.* \(pid (\d+)\), and it serves one/.exec(stderr) ?? [];
     expect(Number(heldBy)).toBe(process.pid);
     await holder.client.close();
     expect(await vmmessage(guest, ["-k", "key", "-V", "value"])).toMatchObject({ exitCode: 0 });
