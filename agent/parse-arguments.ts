@@ -1,6 +1,6 @@
 /** From the words of a command line to a {@link Command}. Pure: nothing is read, opened or printed. */
 import { join } from "node:path";
-import { Command as Program, CommanderError, InvalidArgumentError } from "commander";
+import { Command as Program, InvalidArgumentError } from "commander";
 import {
   checkedKey,
   checkedSources,
@@ -8,6 +8,7 @@ import {
   duration,
   keyAndFile,
   keyAndValue,
+  parseWords,
   revision,
   type RevisionArgument,
   revisionCondition,
@@ -93,13 +94,7 @@ export function parseArguments(args: readonly string[]): Parsed {
     (piece) => (text += piece),
     (name) => (subcommand = name),
   );
-  try {
-    program.parse(args, { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode === 0) return { type: "text", text };
-    throw usageError(`${error.message.replace(/^error: /, "").replaceAll("\n", " ")}; see agent --help`);
-  }
+  if (!parseWords(program, args)) return { type: "text", text };
   return { type: "command", command: toCommand(subcommand, program.opts<Options>()) };
 }
 

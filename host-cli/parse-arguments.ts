@@ -1,5 +1,5 @@
 /** From the words of a command line to a {@link Command}. Pure: nothing is read, opened or printed. */
-import { Command as Program, CommanderError, InvalidArgumentError } from "commander";
+import { Command as Program, InvalidArgumentError } from "commander";
 import {
   checkedKey,
   checkedSources,
@@ -7,6 +7,7 @@ import {
   duration,
   keyAndFile,
   keyAndValue,
+  parseWords,
   revision,
   type RevisionArgument,
   revisionCondition,
@@ -77,13 +78,7 @@ export function parseArguments(args: readonly string[], surroundings: Surroundin
   const words: Words = { command: undefined, operands: [], values: [] };
   let text = "";
   const program = makeProgram(words, (piece) => (text += piece));
-  try {
-    program.parse(args, { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode === 0) return { type: "text", text };
-    throw usageError(`${error.message.replace(/^error: /, "").replaceAll("\n", " ")}; see vmmessage --help`);
-  }
+  if (!parseWords(program, args)) return { type: "text", text };
   return { type: "command", command: toCommand(words, program.opts<Options>(), surroundings) };
 }
 

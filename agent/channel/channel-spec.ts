@@ -18,8 +18,3 @@ export function parseChannelSpec(text: string): ChannelSpec | undefined {
   const [, path = rest, baud] = /^(.*)@(\d+)$/.exec(rest) ?? [];
   return { kind: "tty", path, baudRate: baud === undefined ? DEFAULT_BAUD : Number(baud) };
 }
-
-export function formatChannelSpec(spec: ChannelSpec): string {
-  if (spec.kind === "virtio") return `virtio:${spec.name}`;
-  return `${spec.kind}:${spec.path}`;
-}

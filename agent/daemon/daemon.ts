@@ -18,7 +18,7 @@ import { LocalSockets } from "./local-sockets.ts";
 import { OutgoingQueue } from "./outgoing-queue.ts";
 import { claimPidFile, releasePidFile } from "./pid-file.ts";
 import { Secrets } from "./secrets.ts";
-import { gidOf, uidOf } from "./users.ts";
+import { numbersOf } from "./users.ts";
 
 export interface DaemonOptions {
   config: Config;
@@ -69,12 +69,7 @@ async function openParts(options: DaemonOptions, hostLink: HostLink): Promise<Ag
     machine,
     secrets: new Secrets(runDirectory),
   });
-  const rights = config.keyFiles.map(({ prefix, mode, owner, group }) => ({
-    prefix,
-    mode,
-    uid: owner === undefined ? undefined : uidOf(owner),
-    gid: group === undefined ? undefined : gidOf(group),
-  }));
+  const rights = config.keyFiles.map(({ prefix, mode, ...names }) => ({ prefix, mode, ...numbersOf(names) }));
   return {
     machine,
     store,

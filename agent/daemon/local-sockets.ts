@@ -10,7 +10,7 @@ import type { Log } from "../log.ts";
 import { SOCKET_NAME } from "../paths.ts";
 import { Access } from "./access.ts";
 import { Connection } from "./connection.ts";
-import { gidOf, uidOf } from "./users.ts";
+import { numbersOf } from "./users.ts";
 
 /** Clients on one socket; a further one is closed. Not measured: programs of one guest. */
 const MAX_CLIENTS = 64;
@@ -38,11 +38,7 @@ export class LocalSockets {
     await this.#listenAt(rootSocket, { mode: 0o600 }, Access.local(rootSocket), parts);
     for (const { path, mode, owner, group, ...rules } of sockets) {
       mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-      const rights = {
-        mode,
-        uid: owner === undefined ? undefined : uidOf(owner),
-        gid: group === undefined ? undefined : gidOf(group),
-      };
+      const rights = { mode, ...numbersOf({ owner, group }) };
       await this.#listenAt(path, rights, Access.local(path, rules), parts);
     }
   }

@@ -2,13 +2,25 @@
 import { readFileSync } from "node:fs";
 
 /** Throws when the name is not there. */
-export function uidOf(user: string | number): number {
+function uidOf(user: string | number): number {
   return numberOf("/etc/passwd", "user", user);
 }
 
 /** Throws when the name is not there. */
-export function gidOf(group: string | number): number {
+function gidOf(group: string | number): number {
   return numberOf("/etc/group", "group", group);
+}
+
+/** The numbers of an owner and a group as the configuration names them; nothing for what it leaves out. */
+export function numbersOf(names: { owner?: string | number | undefined; group?: string | number | undefined }): {
+  uid: number | undefined;
+  gid: number | undefined;
+} {
+  const { owner, group } = names;
+  return {
+    uid: owner === undefined ? undefined : uidOf(owner),
+    gid: group === undefined ? undefined : gidOf(group),
+  };
 }
 
 /** Both files have the name first and the number third (passwd(5), group(5)). */

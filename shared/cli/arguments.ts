@@ -1,12 +1,28 @@
 /** What both programs read from a command line in the same way. Problems are commander's InvalidArgumentError or usage. */
 import { isUtf8 } from "node:buffer";
 import { readFileSync } from "node:fs";
-import { InvalidArgumentError } from "commander";
+import { type Command as Program, CommanderError, InvalidArgumentError } from "commander";
 import type { Cursor, Params } from "../protocol/message.ts";
 import { keyProblem } from "../protocol/value.ts";
 import { parseDuration } from "./duration.ts";
 import { usageError } from "./failure.ts";
 import type { ValueSource } from "./value-sources.ts";
+
+/**
+ * Parses the words with a program that exits by throwing; true when they are something to do, false when the program
+ * printed a text (`--help`, `--version`). Throws CommandError (usage).
+ */
+export function parseWords(program: Program, words: readonly string[]): boolean {
+  try {
+    program.parse(words, { from: "user" });
+    return true;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return false;
+    const problem = error.message.replace(/^error: /, "").replaceAll("\n", " ");
+    throw usageError(`${problem}; see ${program.name()} --help`);
+  }
+}
 
 /** A place in the cache's history; without an epoch, the present one is meant. */
 export interface RevisionArgument {

@@ -23,10 +23,6 @@ export function keyProblem(key: string): string | undefined {
   return undefined;
 }
 
-export function isKey(key: string): boolean {
-  return keyProblem(key) === undefined;
-}
-
 /** Bytes from a file, a pipe or base64 as a value: text when they are UTF-8. */
 export function valueFromBytes(bytes: Uint8Array): Value {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
