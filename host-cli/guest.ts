@@ -7,7 +7,7 @@ import { Client, type ClientOptions } from "../shared/client.ts";
 import { NoAnswerError } from "../shared/peer.ts";
 import { RequestError } from "../shared/protocol/errors.ts";
 import { type HelloResult, type Params, PROTOCOL_VERSIONS, type Result } from "../shared/protocol/message.ts";
-import { unlessAborted } from "./abort.ts";
+import { unlessAborted } from "../shared/abort.ts";
 import type { FoundVm } from "./find-vm/find-vm.ts";
 
 /** Between two attempts to connect while the socket's backlog is full. */
@@ -156,7 +156,7 @@ async function whySilent(error: unknown, vm: FoundVm, path: string, options: Gue
     const message = `the channel ${path} was closed before the guest answered; did the VM '${vm.name}' stop?`;
     return new CommandError("unreachable", message, details);
   }
-  const { findHolder } = await import("./channel-holder.ts");
+  const { findHolder } = await import("../shared/channel-holder.ts");
   if ((await findHolder(path)) !== undefined) return held(vm, path);
   const hint = vm.isOpenInGuest === false ? " (libvirt says that nothing in the guest has the port open)" : "";
   const time = durationInWords(options.answerTimeoutMs);
@@ -165,7 +165,7 @@ async function whySilent(error: unknown, vm: FoundVm, path: string, options: Gue
 }
 
 async function held(vm: FoundVm, path: string): Promise<CommandError> {
-  const { findHolder, holderInWords } = await import("./channel-holder.ts");
+  const { findHolder, holderInWords } = await import("../shared/channel-holder.ts");
   const holder = (await findHolder(path)) ?? {};
   const message = `the channel of '${vm.name}' is held by ${holderInWords(holder)}, and it serves one client at a time`;
   return new CommandError("held", `${message} (${path})`, { vm: vm.name, socket: path, ...holder });

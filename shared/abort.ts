@@ -10,3 +10,20 @@ export function aborted(signal: AbortSignal): Promise<void> {
     else signal.addEventListener("abort", onAbort, { once: true });
   });
 }
+
+/** Waits for work until a signal is aborted; then rejects with the signal's reason. The work itself goes on. */
+export async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const listening = new AbortController();
+  const aborted = new Promise<never>((_, reject) => {
+    const onAbort = (): void => {
+      reject(signal.reason as Error);
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { signal: listening.signal });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    listening.abort();
+  }
+}

@@ -4,7 +4,7 @@ import { RequestError } from "../../shared/protocol/errors.ts";
 import type { Params } from "../../shared/protocol/message.ts";
 import type { Request } from "../../shared/protocol/session.ts";
 import { newMessageId } from "../../shared/random.ts";
-import { unlessAborted } from "../abort.ts";
+import { unlessAborted } from "../../shared/abort.ts";
 import type { SetCommand } from "../command.ts";
 import type { Guest } from "../guest.ts";
 import { type Context, openGuest } from "../open-guest.ts";

@@ -3,7 +3,7 @@ import { statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { CommandError, systemCode, usageError } from "../../shared/cli/failure.ts";
 import type { Target } from "../command.ts";
-import { CHANNEL_NAME } from "./channel-name.ts";
+import { CHANNEL_NAME } from "../../shared/channel-name.ts";
 
 /** A VM as it was found; not necessarily one that answers. */
 export interface FoundVm {

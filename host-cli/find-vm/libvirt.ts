@@ -5,8 +5,8 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { CommandError, Interruption, systemCode, usageError } from "../../shared/cli/failure.ts";
-import { CHANNEL_NAME } from "./channel-name.ts";
-import { type DomainChannel, readDomain } from "./domain-xml.ts";
+import { CHANNEL_NAME } from "../../shared/channel-name.ts";
+import { type DomainChannel, readDomain } from "../../shared/libvirt/domain-xml.ts";
 import type { FoundVm } from "./find-vm.ts";
 
 /** A domain's XML is some ten kilobytes; one with a thousand disks is still below this. */

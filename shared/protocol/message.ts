@@ -11,6 +11,7 @@ import {
   MAX_PAGE_ENTRIES,
   MAX_VALUE,
 } from "./limits.ts";
+import { madeOnUse } from "./made-on-use.ts";
 import { keyProblem } from "./value.ts";
 
 // Without a language zod says "Invalid input" to everything.
@@ -24,12 +25,12 @@ const MESSAGE_ID = /^[A-Za-z0-9._:-]{1,64}$/;
 const EVENT_NAME = new RegExp(`^[A-Z0-9._-]{1,${MAX_EVENT_NAME}}$`);
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
-const nonce = z.string().check(z.regex(NONCE));
-const count = z.int().check(z.nonnegative());
-const shortText = z.string().check(z.maxLength(256));
-const prefix = z.string().check(z.maxLength(256));
+export const nonce = z.string().check(z.regex(NONCE));
+export const count = z.int().check(z.nonnegative());
+export const shortText = z.string().check(z.maxLength(256));
+export const prefix = z.string().check(z.maxLength(256));
 
-const key = z.string().check(
+export const key = z.string().check(
   z.check<string>((context) => {
     const problem = keyProblem(context.value);
     if (problem === undefined) return;
@@ -51,7 +52,7 @@ const base64 = z.string().check(
 );
 
 /** Sender-chosen identity of a change: a retry carries the same one and has no second effect. */
-const messageId = z.string().check(z.regex(MESSAGE_ID));
+export const messageId = z.string().check(z.regex(MESSAGE_ID));
 
 const cursor = z.strictObject({ epoch: nonce, revision: count });
 
@@ -79,7 +80,7 @@ export type NewEntry = z.infer<typeof newEntry>;
 const setter = z.enum(["host", "guest"]);
 
 /** An entry as it is answered. Without `value` and `base64`: a secret in a list, or one whose value is gone. */
-const wireEntry = z.object({
+export const wireEntry = z.object({
   key,
   value: z.optional(text),
   base64: z.optional(base64),
@@ -123,9 +124,11 @@ const deletion = z.extend(changeResult, {
 const guestMessage = z.enum(["event", "acknowledge", "report"]);
 export type GuestMessageMethod = z.infer<typeof guestMessage>;
 
-const eventName = z.string().check(z.regex(EVENT_NAME, `an event's name is 1 to ${MAX_EVENT_NAME} of A-Z 0-9 . _ -`));
+export const eventName = z
+  .string()
+  .check(z.regex(EVENT_NAME, `an event's name is 1 to ${MAX_EVENT_NAME} of A-Z 0-9 . _ -`));
 
-const acknowledgement = z.string().check(
+export const acknowledgement = z.string().check(
   z.refine((value) => value.isWellFormed(), "a result must be well-formed Unicode"),
   z.refine((value) => Buffer.byteLength(value) <= MAX_ACKNOWLEDGEMENT, `a result is over ${MAX_ACKNOWLEDGEMENT} bytes`),
 );
@@ -135,28 +138,11 @@ const nesting = z.refine<Record<string, unknown>>(
   `nested deeper than ${MAX_NESTING} levels`,
 );
 
-const data = z.record(z.string(), z.unknown()).check(nesting);
+export const data = z.record(z.string(), z.unknown()).check(nesting);
 
 function isNestedWithin(value: unknown, levels: number): boolean {
   if (typeof value !== "object" || value === null) return true;
   return levels > 0 && Object.values(value).every((member) => isNestedWithin(member, levels - 1));
-}
-
-/** Schemas take time to make, which a command that needs two of them feels: each is made when it is first used. */
-function madeOnUse<T extends Record<string, () => unknown>>(makers: T): { readonly [K in keyof T]: ReturnType<T[K]> } {
-  const made = {} as { [K in keyof T]: ReturnType<T[K]> };
-  for (const [name, make] of Object.entries(makers)) {
-    Object.defineProperty(made, name, {
-      enumerable: true,
-      configurable: true,
-      get: () => {
-        const value = make();
-        Object.defineProperty(made, name, { value, enumerable: true });
-        return value;
-      },
-    });
-  }
-  return made;
 }
 
 /** Requests to the guest, from its host or from a program in it. */
@@ -306,8 +292,8 @@ const requestsToHost = {
 /** The schemas of every request's parameters and result. */
 export const requests = madeOnUse({ ...requestsToGuest, ...requestsToHost });
 
-const change = z.union([z.object({ key, deleted: z.literal(true), revision: count }), wireEntry]);
-export type WireChange = z.infer<typeof change>;
+export const wireChange = z.union([z.object({ key, deleted: z.literal(true), revision: count }), wireEntry]);
+export type WireChange = z.infer<typeof wireChange>;
 
 /** What the guest says unasked. Each but `ready` carries the session's nonce. */
 export const notifications = madeOnUse({
@@ -323,7 +309,7 @@ export const notifications = madeOnUse({
       more: z.boolean(),
       /** The first of a snapshot: forget what you had. */
       resync: z.boolean(),
-      changes: z.array(change).check(z.maxLength(MAX_PAGE_ENTRIES)),
+      changes: z.array(wireChange).check(z.maxLength(MAX_PAGE_ENTRIES)),
     }),
   /** The watch is over because it was not read in time; resume from here. */
   watchEnded: () => z.object({ session: nonce, watch: count, epoch: nonce, revision: count }),

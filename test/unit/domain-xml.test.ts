@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { readDomain } from "../../../host-cli/find-vm/domain-xml.ts";
+import { readDomain } from "../../shared/libvirt/domain-xml.ts";
 
 const NAME = "org.vmmessage.agent.0";
 

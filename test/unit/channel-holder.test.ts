@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { clientOf, holderInWords, readSocketTable } from "../../../host-cli/channel-holder.ts";
+import { clientOf, holderInWords, readSocketTable } from "../../shared/channel-holder.ts";
 
 // As Linux 6.1 printed them: one connection served, two that wait, the listener.
 const TABLE = `Num       RefCount Protocol Flags    Type St Inode Path

@@ -1,0 +1,26 @@
+/** Where VMs are found: libvirt, a directory of QMP sockets, a file. */
+import type { Vm } from "../vm.ts";
+
+/** What a source tells the inventory. VMs are known by id; a source speaks of its own alone. */
+export interface InventorySink {
+  /** All that this source has, now: the others of this source are gone. What changed meanwhile was missed (`resync`). */
+  synchronized(vms: readonly Vm[]): void;
+  /** One VM is new or changed, just now. */
+  changed(vm: Vm): void;
+  /** One VM is no longer defined. */
+  removed(id: string): void;
+  /** The source cannot be asked, and why; what it said before stands. Undefined when it can be asked again. */
+  disconnected(reason: string | undefined): void;
+}
+
+export interface InventorySource {
+  /** For people: `libvirt qemu:///system`, `qmp /run/vms`, `file /etc/vmmessage/vms.json`. */
+  readonly name: string;
+  /**
+   * Keeps the sink up to date until aborted, through any failure of what it asks. Resolves when everything it opened or
+   * started is closed. Never rejects.
+   */
+  run(sink: InventorySink, signal: AbortSignal): Promise<void>;
+  /** Asks once and says what it would do, for `vmmessaged check`. Rejects with CommandError. */
+  probe(signal: AbortSignal): Promise<readonly Vm[]>;
+}

@@ -1,0 +1,77 @@
+/**
+ * What may be asked of the manager, by whichever door: the HTTP API and the `OVM>` console call this, and only this. Every
+ * method checks the principal's role, VMs and keys, and writes the audit log; a door adds nothing to that. Failures are
+ * CommandError: the codes of the programs' exit codes.
+ */
+import type {
+  AuditRecord,
+  ChangedBatch,
+  CreatedToken,
+  FleetEvent,
+  FleetRequest,
+  Health,
+  KeyAnswer,
+  KeyList,
+  NewMessage,
+  NewToken,
+  PingAnswer,
+  Receipt,
+  ReceivedMessage,
+  Token,
+  User,
+  UserChange,
+  VmSummary,
+} from "../shared/api/schemas.ts";
+import type { Cursor, Result } from "../shared/protocol/message.ts";
+import type { Principal } from "./access/principal.ts";
+
+/** What a watch says. The first is `changed`: a snapshot, or what was missed; `link` when the VM's link changed its state. */
+export type WatchEvent = { type: "changed"; batch: ChangedBatch } | { type: "link"; vm: VmSummary };
+
+export interface WatchOptions {
+  prefix: string;
+  since: Cursor | undefined;
+}
+
+export interface ReceiptWait {
+  waitFor?: "delivered" | "acknowledged" | undefined;
+  waitMs?: number | undefined;
+}
+
+/** `vm` is a name or a UUID. One that is not there, or that the principal may not see, is `failed`; a name that two VMs have is `usage`, with the UUIDs. */
+export interface Service {
+  listVms(who: Principal): VmSummary[];
+  showVm(who: Principal, vm: string): VmSummary;
+  forgetVm(who: Principal, vm: string): Promise<void>;
+
+  getKey(who: Principal, vm: string, key: string): Promise<KeyAnswer>;
+  listKeys(who: Principal, vm: string, prefix: string): Promise<KeyList>;
+  /** Ends when aborted. A reader that is slow gets fewer and larger batches, never a queue of them. */
+  watchKeys(who: Principal, vm: string, options: WatchOptions, signal: AbortSignal): AsyncIterable<WatchEvent>;
+  info(who: Principal, vm: string): Promise<Result<"info">>;
+  ping(who: Principal, vm: string): Promise<PingAnswer>;
+
+  /** Settles when the message is on disk, or later if `waitFor` says so. */
+  send(who: Principal, vm: string, message: NewMessage, signal?: AbortSignal): Promise<Receipt>;
+  receipt(who: Principal, messageId: string, wait?: ReceiptWait, signal?: AbortSignal): Promise<Receipt>;
+  listSent(who: Principal, vm: string, limit?: number): Promise<Receipt[]>;
+  listReceived(who: Principal, vm: string, limit?: number): Promise<ReceivedMessage[]>;
+
+  /** One request for many VMs: bounded in parallel; one VM that fails is a result, not an error. */
+  fleet(who: Principal, request: FleetRequest, signal: AbortSignal): AsyncIterable<FleetEvent>;
+
+  listUsers(who: Principal): Promise<User[]>;
+  changeUser(who: Principal, name: string, change: UserChange): Promise<User>;
+  removeUser(who: Principal, name: string): Promise<void>;
+  listTokens(who: Principal): Promise<Token[]>;
+  createToken(who: Principal, token: NewToken): Promise<CreatedToken>;
+  revokeToken(who: Principal, id: string): Promise<void>;
+  listAudit(
+    who: Principal,
+    query: { vm?: string; who?: string; before?: number; limit?: number },
+  ): Promise<AuditRecord[]>;
+
+  health(): Health;
+  /** Prometheus' text format. */
+  metrics(who: Principal): Promise<string>;
+}

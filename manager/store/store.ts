@@ -1,0 +1,182 @@
+/**
+ * What the manager keeps on disk, as its other parts see it. Everything that settles is durable. Times are milliseconds
+ * since 1970.
+ */
+import type {
+  AuditRecord,
+  ChangeMethod,
+  MessageState,
+  Receipt,
+  ReceivedMessage,
+  Role,
+  VmRef,
+} from "../../shared/api/schemas.ts";
+import type { Params, WireEntry } from "../../shared/protocol/message.ts";
+import type { Vm } from "../vm.ts";
+
+/** A change, as it will be sent to the guest: the same messageId for every attempt. */
+export type Change = { [M in ChangeMethod]: { method: M; params: Params<M> } }[ChangeMethod];
+
+export interface MessageToKeep {
+  vm: VmRef;
+  change: Change;
+  by: string;
+  queuedAt: number;
+  expiresAt: number | undefined;
+}
+
+/** What became of keeping one. `known`: the same messageId with the same change to the same VM was kept before. */
+export type Kept =
+  | { type: "new" | "known"; receipt: Receipt }
+  | { type: "conflict"; message: string }
+  | { type: "over-limit"; message: string; limit: number };
+
+/** Of a message's end: the guest's result, its refusal, or too late. */
+export type Settlement =
+  | { type: "delivered"; result: NonNullable<Receipt["result"]> }
+  | { type: "refused"; refusal: NonNullable<Receipt["refusal"]> }
+  | { type: "expired" };
+
+export interface WaitingMessage {
+  messageId: string;
+  change: Change;
+  queuedAt: number;
+  expiresAt: number | undefined;
+}
+
+/** What the agent of a VM said last. */
+export interface AgentFacts {
+  software: string;
+  uuid: string | null;
+  bootId: string | null;
+  nonce: string;
+  epoch: string;
+  revision: number;
+  uptimeMs: number | undefined;
+  clonedFrom: string | undefined;
+  greetedAt: number;
+}
+
+/** A key of the mirror. The entry's age counts from `seenAt`. */
+export interface MirroredEntry {
+  entry: WireEntry;
+  seenAt: number;
+}
+
+/** Of one VM's mirror, what changed since the last one that was kept. */
+export interface MirrorChange {
+  vmId: string;
+  /** Forget what was kept before. */
+  isReset: boolean;
+  epoch: string;
+  revision: number;
+  limitBytes: number;
+  /** Until when the mirror is true. */
+  asOf: number;
+  agent: AgentFacts;
+  set: MirroredEntry[];
+  deleted: string[];
+}
+
+export interface StoredMirror extends Omit<MirrorChange, "isReset" | "set" | "deleted"> {
+  entries: MirroredEntry[];
+}
+
+export interface StoredVm {
+  vm: Vm;
+  inventory: string;
+  statusSince: number;
+}
+
+export interface StoredUser {
+  name: string;
+  role: Role;
+  vms: string[];
+  keys: string[];
+  /** As made by access/passwords.ts. */
+  passwordHash: string | undefined;
+  publicKeys: string[];
+  createdAt: number;
+}
+
+export interface StoredToken {
+  id: string;
+  user: string;
+  label: string;
+  /** SHA-256 of the token, hexadecimal. */
+  digest: string;
+  createdAt: number;
+  expiresAt: number | undefined;
+  lastUsedAt: number | undefined;
+}
+
+export type ReceivedFromGuest = { vm: VmRef; receivedAt: number; messageId: string } & (
+  | { kind: "event"; params: Params<"event"> }
+  | { kind: "acknowledge"; params: Params<"acknowledge"> }
+  | { kind: "report"; params: Params<"report"> }
+);
+
+export interface AuditQuery {
+  vmId?: string | undefined;
+  who?: string | undefined;
+  /** Records older than this id. */
+  before?: number | undefined;
+  limit: number;
+}
+
+export interface Store {
+  // -- messages to VMs
+
+  /** Keeps each of the messages, or says why not; all that are kept are so together. */
+  keepMessages(messages: readonly MessageToKeep[]): Promise<Kept[]>;
+  /** The message of a VM that is to be delivered next: the first kept of those that are not settled. */
+  nextMessage(vmId: string): Promise<WaitingMessage | undefined>;
+  /** Ends a message; what it carried is erased. A settled one stays as it is. */
+  settle(messageId: string, settlement: Settlement, at: number): Promise<Receipt>;
+  /** Settles as expired what should have been delivered by now. */
+  expire(now: number): Promise<Receipt[]>;
+  /** A program in the guest fetched what these messages set. Ids that are not known or were read before are passed over. */
+  markRead(vmId: string, messageIds: readonly string[], at: number): Promise<Receipt[]>;
+  receipt(messageId: string): Promise<Receipt | undefined>;
+  /** The newest first. */
+  receiptsOf(vmId: string, limit: number): Promise<Receipt[]>;
+  /** Those not settled, in the order of their delivery, without what they carry. */
+  pendingOf(vmId: string): Promise<{ messageId: string; method: ChangeMethod; keys: string[]; queuedAt: number }[]>;
+  /** How many wait, for each VM that has any. */
+  pendingCounts(): Promise<Record<string, number>>;
+  countsByState(): Promise<Record<MessageState, number>>;
+
+  // -- messages from guests
+
+  /** Keeps it once for its messageId; an acknowledgement is noted at the message it is of, whose new receipt is answered. */
+  keepReceived(message: ReceivedFromGuest): Promise<{ isNew: boolean; acknowledged: Receipt | undefined }>;
+  /** The newest first. */
+  receivedFrom(vmId: string, limit: number): Promise<ReceivedMessage[]>;
+
+  // -- VMs and mirrors
+
+  loadVms(): Promise<StoredVm[]>;
+  saveVms(vms: readonly StoredVm[]): Promise<void>;
+  /** With everything that belongs to it. */
+  forgetVm(id: string): Promise<void>;
+  loadMirrors(): Promise<StoredMirror[]>;
+  saveMirrors(changes: readonly MirrorChange[]): Promise<void>;
+
+  // -- users, tokens, audit
+
+  users(): Promise<StoredUser[]>;
+  saveUser(user: StoredUser): Promise<void>;
+  /** False when there was none. */
+  removeUser(name: string): Promise<boolean>;
+  tokens(): Promise<StoredToken[]>;
+  saveToken(token: StoredToken): Promise<void>;
+  removeToken(id: string): Promise<boolean>;
+  addAudit(records: readonly Omit<AuditRecord, "id">[]): Promise<void>;
+  /** The newest first. */
+  audit(query: AuditQuery): Promise<AuditRecord[]>;
+
+  /** Removes what is older than it is to be kept. */
+  prune(now: number): Promise<void>;
+  /** Ends the worker after what was asked before. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,22 @@
+/** A virtual machine as an inventory describes it. */
+import type { VmRef } from "../shared/api/schemas.ts";
+import type { VmStatus } from "../shared/vm-status.ts";
+
+export interface Vm {
+  /** Its UUID, lower case, with hyphens: what it is known by, whatever it is called. */
+  readonly id: string;
+  readonly name: string;
+  readonly status: VmStatus;
+  /** The machine it runs on. */
+  readonly host: string;
+  /** The Unix socket of its channel, while it runs and has one. */
+  readonly channelPath: string | undefined;
+  /** Whether something in the guest has the port open, where the hypervisor can tell. */
+  readonly isOpenInGuest?: boolean | undefined;
+  /** Why it has no channel though it runs, in words: what to add to its definition. */
+  readonly problem?: string | undefined;
+}
+
+export function vmRef({ id, name }: VmRef): VmRef {
+  return { id, name };
+}
