@@ -1,7 +1,6 @@
-/** The daemon's configuration: a JSON file, from unknown to a frozen object in one place, all problems reported at once. */
-import { readFileSync } from "node:fs";
+/** The daemon's configuration: what the file may say, and what it means when it does not. */
 import * as z from "zod/mini";
-import { describeIssues } from "../shared/protocol/message.ts";
+import { absolutePath, checkConfig, mode, readConfigFile, userOrGroup } from "../shared/config-file.ts";
 import { DEFAULT_CACHE_LIMIT, MAX_CACHE_LIMIT } from "../shared/protocol/limits.ts";
 import { type ChannelSpec, DEFAULT_PORT_NAME, parseChannelSpec } from "./channel/channel-spec.ts";
 import { operations } from "./daemon/access.ts";
@@ -9,15 +8,6 @@ import { DEFAULT_CONFIG_FILE } from "./paths.ts";
 
 /** ovmd's default period. */
 export const DEFAULT_HEARTBEAT_SECONDS = 10;
-
-const MODE = /^0?[0-7]{3}$/;
-
-const absolutePath = z.string().check(z.startsWith("/", "must be an absolute path"));
-const mode = z.pipe(
-  z.string().check(z.regex(MODE, 'must be permission bits in octal, as "0640"')),
-  z.transform((text) => Number.parseInt(text, 8)),
-);
-const userOrGroup = z.union([z.string(), z.int().check(z.nonnegative())]);
 
 const channel = z.pipe(
   z.string(),
@@ -69,32 +59,13 @@ export type Config = Readonly<z.infer<typeof configFile>>;
 /** What the command line says in the file's place, as the file would say it. */
 export type ConfigOverrides = Partial<Pick<z.input<typeof configFile>, "channel" | "limitBytes" | "heartbeatSeconds">>;
 
-/** The file says something that cannot be meant. */
-export class ConfigError extends Error {
-  override readonly name = "ConfigError";
-}
-
 /** Throws ConfigError that names every problem. A default file that is not there means defaults. */
 export function readConfig(path: string | undefined, overrides: ConfigOverrides = {}): Config {
   const file = path ?? DEFAULT_CONFIG_FILE;
-  let text: string;
-  try {
-    text = readFileSync(file, "utf8");
-  } catch (error) {
-    if (path === undefined && (error as NodeJS.ErrnoException).code === "ENOENT") return parseConfig(overrides, file);
-    throw new ConfigError(`${file}: ${(error as Error).message}`, { cause: error });
-  }
-  try {
-    return parseConfig({ ...(JSON.parse(text) as object), ...overrides }, file);
-  } catch (error) {
-    if (error instanceof SyntaxError) throw new ConfigError(`${file}: not JSON: ${error.message}`, { cause: error });
-    throw error;
-  }
+  const json = readConfigFile(file, path === undefined);
+  return parseConfig({ ...(json as object | undefined), ...overrides }, file);
 }
 
 export function parseConfig(json: unknown, file: string): Config {
-  const parsed = configFile.safeParse(json);
-  if (parsed.success) return Object.freeze(parsed.data);
-  const known = Object.keys(configFile.shape).join(", ");
-  throw new ConfigError(`${file}: ${describeIssues(parsed.error)} (known: ${known})`);
+  return checkConfig(configFile, json, file);
 }

@@ -1,4 +1,5 @@
 /** What a command line asks for, as data: parse-arguments.ts makes it, run-command.ts carries it out. */
+import type { Role } from "../shared/api/schemas.ts";
 import type { Condition, RevisionArgument } from "../shared/cli/arguments.ts";
 import type { EntryAttributes, ValueSource } from "../shared/cli/value-sources.ts";
 
@@ -10,16 +11,42 @@ export interface Target {
   libvirtUri: string | undefined;
 }
 
-/** `transcript` is for people, `quiet` the bare answer, `json` one object (for `watch`: one a line). */
+/**
+ * Which way the command takes: `channel` straight to the VM's, without asking a manager; `local` to the manager of this
+ * host where one listens, else to the channel; `network` to the manager of a host.
+ */
+export type DoorChoice =
+  | { via: "channel" }
+  | { via: "local"; socket: string | undefined }
+  | { via: "network"; host: string; port: number | undefined };
+
+/** Who asks the manager, and by what its certificate is trusted, as the command line says it. */
+export interface LoginOptions {
+  user: string | undefined;
+  /** A literal one, or `-` for one that is read. */
+  password: string | undefined;
+  tokenFile: string | undefined;
+  caFile: string | undefined;
+  /** SHA-256 of the manager's certificate: 64 hexadecimal digits, lower case. */
+  fingerprint: string | undefined;
+}
+
+/** `transcript` is for people, `quiet` the bare answer, `json` one object (for `watch` and many VMs: one a line). */
 export type OutputStyle = "transcript" | "quiet" | "json";
 
 export interface CommonOptions {
   target: Target;
+  door: DoorChoice;
+  login: LoginOptions;
   style: OutputStyle;
   /** As the user gave it; what it bounds without one depends on the command. */
   timeoutMs: number | undefined;
-  /** What the user should know before the command runs. */
-  notes: string[];
+}
+
+/** What a manager can be told about a message; a VM's channel cannot. */
+export interface SendingOptions {
+  expiresInMs: number | undefined;
+  log: boolean;
 }
 
 /** Sets all of the keys or none. */
@@ -28,6 +55,7 @@ export interface SetCommand extends CommonOptions {
   values: ValueSource[];
   attributes: EntryAttributes;
   condition: Condition;
+  sending: SendingOptions;
   waitAck: boolean;
 }
 
@@ -40,6 +68,12 @@ export interface DeleteCommand extends CommonOptions {
   name: "delete";
   keys: string[];
   condition: Omit<Condition, "ifAbsent">;
+  sending: SendingOptions;
+}
+
+export interface ClearCommand extends CommonOptions {
+  name: "clear";
+  sending: SendingOptions;
 }
 
 export interface ListCommand extends CommonOptions {
@@ -60,7 +94,96 @@ export interface WaitCommand extends CommonOptions {
 
 /** A command that takes no words of its own. */
 export interface PlainCommand extends CommonOptions {
-  name: "clear" | "info" | "ping" | "doctor";
+  name: "info" | "ping" | "doctor";
 }
 
-export type Command = SetCommand | GetCommand | DeleteCommand | ListCommand | WatchCommand | WaitCommand | PlainCommand;
+/** Names and patterns of VMs, and the file (`-` is stdin) that has more of them; or all. */
+export type FleetSelection = { all: true } | { all: false; names: string[]; file: string | undefined };
+
+/** A command that many VMs can be asked for at once. */
+export type FleetRequestCommand =
+  SetCommand | GetCommand | DeleteCommand | ClearCommand | (PlainCommand & { name: "ping" });
+
+export interface FleetCommand extends CommonOptions {
+  name: "fleet";
+  vms: FleetSelection;
+  request: FleetRequestCommand;
+}
+
+export interface VmsCommand extends CommonOptions {
+  name: "vms";
+  pattern: string | undefined;
+}
+
+export interface MessagesCommand extends CommonOptions {
+  name: "messages";
+  vm: string;
+  direction: "sent" | "received";
+  limit: number | undefined;
+}
+
+export interface ReceiptCommand extends CommonOptions {
+  name: "receipt";
+  messageId: string;
+  waitAck: boolean;
+}
+
+/** What is left out stays as it is, or is the manager's default. */
+export interface UserProperties {
+  role: Role | undefined;
+  vms: string[] | undefined;
+  keys: string[] | undefined;
+  publicKeyFiles: string[] | undefined;
+  /** A password is read, from a terminal or the standard input. */
+  readsPassword: boolean;
+}
+
+export type UserAction =
+  | { type: "list" }
+  | { type: "add"; user: string; properties: UserProperties }
+  | { type: "change"; user: string; properties: UserProperties }
+  | { type: "remove"; user: string };
+
+export interface UserCommand extends CommonOptions {
+  name: "user";
+  action: UserAction;
+}
+
+export type TokenAction =
+  | { type: "list" }
+  | { type: "create"; user: string; label: string | undefined; expiresInMs: number | undefined }
+  | { type: "revoke"; id: string };
+
+export interface TokenCommand extends CommonOptions {
+  name: "token";
+  action: TokenAction;
+}
+
+export interface AuditCommand extends CommonOptions {
+  name: "audit";
+  vm: string | undefined;
+  who: string | undefined;
+  before: number | undefined;
+  limit: number | undefined;
+}
+
+export interface HealthCommand extends CommonOptions {
+  name: "health";
+}
+
+/** Asks about one VM, through either door. */
+export type VmCommand =
+  SetCommand | GetCommand | DeleteCommand | ClearCommand | ListCommand | WatchCommand | WaitCommand | PlainCommand;
+
+/** Asks the manager itself. */
+export type ManagerCommand =
+  | FleetCommand
+  | VmsCommand
+  | MessagesCommand
+  | ReceiptCommand
+  | UserCommand
+  | TokenCommand
+  | AuditCommand
+  | HealthCommand;
+
+export type Command = VmCommand | ManagerCommand;

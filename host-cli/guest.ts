@@ -1,210 +1,62 @@
-/** A VM's agent, greeted over the VM's channel; and for every way in which that can fail, its own message and code. */
-import { type Channel, ChannelClosedError } from "../shared/channel.ts";
-import { connectUnixSocket } from "../shared/channels/unix-socket.ts";
-import { durationInWords } from "../shared/cli/duration.ts";
-import { asFailure, CommandError, Interruption, systemCode } from "../shared/cli/failure.ts";
-import { Client, type ClientOptions } from "../shared/client.ts";
-import { NoAnswerError } from "../shared/peer.ts";
-import { RequestError } from "../shared/protocol/errors.ts";
-import { type HelloResult, type Params, PROTOCOL_VERSIONS, type Result } from "../shared/protocol/message.ts";
-import { unlessAborted } from "../shared/abort.ts";
-import type { FoundVm } from "./find-vm/find-vm.ts";
+/**
+ * What a command can ask of a VM's agent, by whichever door: straight over the VM's channel (direct/) or through a manager
+ * (managed/). Failures are CommandError, the same codes by both; an Interruption ends whatever is under way.
+ */
+import type { ChangeMethod, MessageState, PendingChange, Receipt } from "../shared/api/schemas.ts";
+import type { RevisionArgument } from "../shared/cli/arguments.ts";
+import type { CommandError } from "../shared/cli/failure.ts";
+import type { WholeList } from "../shared/list-all.ts";
+import type { NotificationParams, Params, Result } from "../shared/protocol/message.ts";
+import type { SendingOptions } from "./command.ts";
 
-/** Between two attempts to connect while the socket's backlog is full. */
-const CONNECT_RETRY_MS = 100;
-
-type Read = "get" | "list" | "watch" | "ping" | "info";
-type Change = "set" | "delete" | "clear";
-
-export interface GuestOptions extends Pick<ClientOptions, "hello" | "answer" | "notified" | "restarted"> {
-  /** Bounds every answer, the greeting's too. */
-  answerTimeoutMs: number;
-  /** Ends whatever is under way: the command's time is up, or a signal came. */
-  signal: AbortSignal;
-  /** Awaited before more is read from the guest, so that it cannot send faster than its words are printed. */
-  pace?: () => Promise<void>;
+/** Where an answer of a manager's is from; over a channel the guest itself answers, just now. */
+export interface Origin {
+  from: "guest" | "mirror";
+  /** When the answer was true. */
+  asOf: string;
+  /** Messages that wait and will change it. */
+  pending: PendingChange[];
 }
 
-export class Guest implements AsyncDisposable {
-  readonly vm: FoundVm;
-  /** What the agent answered to the hello. */
-  readonly greeting: HelloResult;
-  readonly #client: Client;
-  readonly #options: GuestOptions;
+/** `origin` is none over a channel. */
+export type Answered<T> = T & { origin?: Origin };
 
-  private constructor(vm: FoundVm, greeting: HelloResult, client: Client, options: GuestOptions) {
-    this.vm = vm;
-    this.greeting = greeting;
-    this.#client = client;
-    this.#options = options;
-  }
-
-  /** Connects and greets. Throws CommandError: unreachable, held, not-permitted, failed. */
-  static async open(vm: FoundVm, options: GuestOptions): Promise<Guest> {
-    const { signal, answerTimeoutMs, pace } = options;
-    const path = socketOf(vm);
-    const channel = await connect(vm, path, AbortSignal.any([signal, AbortSignal.timeout(answerTimeoutMs)]));
-    const client = new Client(pace === undefined ? channel : paced(channel, pace), {
-      ...options,
-      role: "host",
-      timeoutMs: answerTimeoutMs,
-    });
-    try {
-      const greeting = await unlessAborted(signal, Promise.race([client.hello(), endOf(client)]));
-      return new Guest(vm, greeting, client, options);
-    } catch (error) {
-      // Looked at while we are still connected: the kernel's table shows us waiting.
-      const reason = await whyNoHello((await hasEnded(client)) ? new ChannelEndedError() : error, vm, path, options);
-      await client.close();
-      throw reason;
-    }
-  }
-
-  /** What silence means where no change is at stake. */
-  readonly unreachable = (why: string): CommandError => {
-    return new CommandError("unreachable", `'${this.vm.name}' does not answer: ${why}`, { vm: this.vm.name });
-  };
-
-  /** Asks for something that changes nothing. Throws CommandError: `unreachable` when no answer comes. */
-  read<M extends Read>(method: M, params: Params<M>): Promise<Result<M>> {
-    return this.#within(this.#client.read(method, params), this.unreachable);
-  }
-
-  /** Asks for a change. Throws CommandError: `unconfirmed` when no answer comes. */
-  change<M extends Change>(method: M, params: Params<M>): Promise<Result<M>> {
-    return this.#within(this.#client.change(method, params), (why) => {
-      const message = `the change was sent to '${this.vm.name}' and not confirmed: ${why}; it may or may not be done`;
-      return new CommandError("unconfirmed", message, { vm: this.vm.name, messageId: params.messageId });
-    });
-  }
-
-  /** Waits for what the guest says unasked; `late` is what it means when that does not come. */
-  until<T>(awaited: Promise<T>, late: (why: string) => CommandError): Promise<T> {
-    return this.#within(awaited, late);
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.#client.close();
-  }
-
-  async #within<T>(work: Promise<T>, silent: (why: string) => CommandError): Promise<T> {
-    try {
-      return await unlessAborted(this.#options.signal, Promise.race([work, endOf(this.#client)]));
-    } catch (error) {
-      if (!isSilence(error)) throw asFailure(error);
-      throw silent((await hasEnded(this.#client)) ? "the channel was closed" : "the time is up");
-    }
-  }
+/** `result` is there when the guest has done it, `receipt` when a manager keeps one. */
+export interface Sent<M extends ChangeMethod> {
+  state: Extract<MessageState, "queued" | "delivered">;
+  result?: Result<M>;
+  receipt?: Receipt;
 }
 
-function socketOf({ name, status, socketPath }: FoundVm): string {
-  if (status === "Running" && socketPath !== undefined) return socketPath;
-  throw new CommandError("unreachable", `the VM '${name}' is not running`, { vm: name, status });
+export type Changed = Pick<
+  NotificationParams<"changed">,
+  "epoch" | "revision" | "more" | "resync" | "changes"
+>;
+
+export interface WatchRequest {
+  prefix: string;
+  since?: RevisionArgument | undefined;
+  changed: (changed: Changed) => void;
+  /** What it means that the time is up; without it, that the guest is unreachable. */
+  late?: (why: string) => CommandError;
 }
 
-async function connect(vm: FoundVm, path: string, signal: AbortSignal): Promise<Channel> {
-  for (;;) {
-    try {
-      return await connectUnixSocket(path, signal);
-    } catch (error) {
-      if (signal.reason instanceof Interruption) throw signal.reason;
-      // The listener's backlog is full: others wait to be served before us.
-      if (systemCode(error) !== "EAGAIN") throw await whyNoConnection(error, vm, path);
-      await new Promise((resolve) => setTimeout(resolve, CONNECT_RETRY_MS));
-    }
-  }
-}
+export interface Guest extends AsyncDisposable {
+  /** The VM's name. */
+  readonly name: string;
+  /** Nobody else can use the VM's channel meanwhile. */
+  readonly isExclusive: boolean;
 
-async function whyNoConnection(error: unknown, vm: FoundVm, path: string): Promise<unknown> {
-  const details = { vm: vm.name, socket: path };
-  const failure = (code: CommandError["code"], message: string): CommandError =>
-    new CommandError(code, message, details, { cause: error });
-  switch (systemCode(error) ?? "") {
-    case "ENOENT":
-      return failure("unreachable", `the channel's socket ${path} does not exist; is the VM '${vm.name}' running?`);
-    case "ECONNREFUSED":
-      return failure("unreachable", `nobody listens on ${path}: the VM '${vm.name}' is off, or this is not its socket`);
-    case "EACCES":
-    case "EPERM":
-      return failure("not-permitted", `not permitted to open ${path}; run vmmessage as root or as the socket's group`);
-    case "ENAMETOOLONG":
-    case "EINVAL":
-      return failure("usage", `${path} cannot be the path of a Unix socket: at most 107 bytes`);
-    case "EAGAIN":
-    case "ABORT_ERR":
-      return held(vm, path);
-    default:
-      return failure("unreachable", `cannot connect to ${path}: ${String(error)}`);
-  }
-}
+  get(key: string): Promise<Answered<Result<"get">>>;
+  /** All entries with the prefix, true for one revision. */
+  list(prefix: string): Promise<Answered<WholeList>>;
+  info(): Promise<Result<"info">>;
+  ping(): Promise<{ roundTripMs: number; uptimeMs: number }>;
 
-async function whyNoHello(error: unknown, vm: FoundVm, path: string, options: GuestOptions): Promise<unknown> {
-  if (error instanceof Interruption) return error;
-  const details = { vm: vm.name, socket: path };
-  if (isSilence(error)) return whySilent(error, vm, path, options);
-  if (error instanceof RequestError && error.code === "no-common-version") {
-    const ours = PROTOCOL_VERSIONS.join(", ");
-    const message = `the agent in '${vm.name}' and this program have no protocol version in common; we speak ${ours}`;
-    return new CommandError("failed", `${message}; update the older of the two`, details, { cause: error });
-  }
-  return asFailure(error);
-}
-
-async function whySilent(error: unknown, vm: FoundVm, path: string, options: GuestOptions): Promise<CommandError> {
-  const details = { vm: vm.name, socket: path };
-  if (error instanceof ChannelEndedError) {
-    const message = `the channel ${path} was closed before the guest answered; did the VM '${vm.name}' stop?`;
-    return new CommandError("unreachable", message, details);
-  }
-  const { findHolder } = await import("../shared/channel-holder.ts");
-  if ((await findHolder(path)) !== undefined) return held(vm, path);
-  const hint = vm.isOpenInGuest === false ? " (libvirt says that nothing in the guest has the port open)" : "";
-  const time = durationInWords(options.answerTimeoutMs);
-  const remedy = "is vmmessage's agent installed and running in the guest?";
-  return new CommandError("unreachable", `no agent in '${vm.name}' answered within ${time}${hint}; ${remedy}`, details);
-}
-
-async function held(vm: FoundVm, path: string): Promise<CommandError> {
-  const { findHolder, holderInWords } = await import("../shared/channel-holder.ts");
-  const holder = (await findHolder(path)) ?? {};
-  const message = `the channel of '${vm.name}' is held by ${holderInWords(holder)}, and it serves one client at a time`;
-  return new CommandError("held", `${message} (${path})`, { vm: vm.name, socket: path, ...holder });
-}
-
-class ChannelEndedError extends Error {
-  override readonly name = "ChannelEndedError";
-}
-
-async function endOf(client: Client): Promise<never> {
-  await client.ended;
-  throw new ChannelEndedError();
-}
-
-function hasEnded(client: Client): Promise<boolean> {
-  const nextTurn = new Promise<false>((resolve) => {
-    setImmediate(resolve, false);
-  });
-  return Promise.race([client.ended.then(() => true), nextTurn]);
-}
-
-/** No answer came or none will, as opposed to one that says no. */
-function isSilence(error: unknown): boolean {
-  const isLate = error instanceof NoAnswerError || (error instanceof Error && error.name === "TimeoutError");
-  return isLate || error instanceof ChannelClosedError || error instanceof ChannelEndedError;
-}
-
-function paced(channel: Channel, pace: () => Promise<void>): Channel {
-  return {
-    name: channel.name,
-    incoming: readPaced(channel.incoming, pace),
-    write: (bytes) => channel.write(bytes),
-    close: () => channel.close(),
-  };
-}
-
-async function* readPaced(incoming: AsyncIterable<Uint8Array>, pace: () => Promise<void>): AsyncGenerator<Uint8Array> {
-  for await (const chunk of incoming) {
-    yield chunk;
-    await pace();
-  }
+  /** `unconfirmed` when no answer comes: it may or may not be done. */
+  send<M extends ChangeMethod>(method: M, params: Params<M>, options?: SendingOptions): Promise<Sent<M>>;
+  /** The word of a program in the guest that it has acted on the message that was sent; `unconfirmed` when it does not come. */
+  acknowledgement(messageId: string): Promise<{ key: string; result?: string | undefined }>;
+  /** The keys as they are, then every change, on over restarts of what is between. Rejects when it cannot go on. */
+  watch(request: WatchRequest): Promise<never>;
 }

@@ -1,9 +1,11 @@
 /** The host's command. The only file here that touches arguments, environment, signals and exit codes. */
-import { hostname } from "node:os";
+import { homedir, hostname } from "node:os";
+import { isatty } from "node:tty";
 import { assertUtf8Arguments } from "../shared/cli/arguments.ts";
 import { asFailure, CommandError, Interruption } from "../shared/cli/failure.ts";
 import { Output } from "../shared/cli/output.ts";
 import { exitCodes } from "../shared/protocol/errors.ts";
+import type { Context } from "./context.ts";
 import { parseArguments } from "./parse-arguments.ts";
 import { runCommand } from "./run-command.ts";
 
@@ -26,13 +28,27 @@ void main();
 async function main(): Promise<void> {
   try {
     assertUtf8Arguments(args);
-    const socketDirectory = process.env["VMMESSAGE_SOCKET_DIR"];
-    const parsed = parseArguments(args, { hostname: hostname(), socketDirectory });
+    const parsed = parseArguments(args, { hostname: hostname(), environment: process.env });
     if (parsed.type === "text") process.stdout.write(parsed.text);
-    else await runCommand(parsed.command, { output, stdin: () => process.stdin, interrupt: interrupt.signal });
+    else await runCommand(parsed.command, context());
   } catch (error) {
     end(asFailure(error));
   }
+}
+
+function context(): Context {
+  return {
+    output,
+    stdin: () => process.stdin,
+    terminal: {
+      ask: () => (isatty(0) ? process.stdin : undefined),
+      show: process.stderr.isTTY ? process.stderr : undefined,
+    },
+    interrupt: interrupt.signal,
+    environment: process.env,
+    uid: process.getuid?.() ?? 0,
+    home: homedir(),
+  };
 }
 
 function end(error: unknown): void {
@@ -40,7 +56,7 @@ function end(error: unknown): void {
   if (error instanceof Interruption) process.exit(error.exitCode);
   const failure = error instanceof CommandError ? error : bug(error);
   if (args.includes("--json")) {
-    output.json({ error: { code: failure.code, message: failure.message, ...failure.details } });
+    output.json({ error: { ...failure.details, code: failure.code, message: failure.message } });
   } else {
     output.note(failure.message);
   }

@@ -1,42 +1,37 @@
-/** From a command's target to the greeted guest, told as the transcript's first lines. */
-import type { Output } from "../shared/cli/output.ts";
-import { DEFAULT_TIMEOUT_MS } from "../shared/client.ts";
-import type { CommonOptions } from "./command.ts";
-import { findVm } from "./find-vm/find-vm.ts";
-import { Guest, type GuestOptions } from "./guest.ts";
+/** From a command's target to its guest, by the door that the command takes, told as the transcript's first lines. */
+import { usageError } from "../shared/cli/failure.ts";
+import type { CommonOptions, SendingOptions } from "./command.ts";
+import type { Context } from "./context.ts";
+import { doorOf } from "./door.ts";
+import type { Guest } from "./guest.ts";
+import type { Lasting } from "./timing.ts";
 import { sentences, type Transcript } from "./transcript.ts";
 
-/** How long `wait` and `--wait-ack` wait for a program in the guest, unless the user says otherwise. */
-const WAIT_TIMEOUT_MS = 60_000;
-
-/** What a command runs in. */
-export interface Context {
-  output: Output;
-  /** Opened when it is read. */
-  stdin: () => AsyncIterable<Uint8Array>;
-  /** Aborted with an Interruption when a signal asks the program to end. */
-  interrupt: AbortSignal;
+export interface Expectations {
+  lasts?: Lasting;
+  /** The message whose acknowledgement is waited for after it was sent. */
+  acknowledgementOf?: string | undefined;
+  sending?: SendingOptions;
 }
 
-export type Expectations = Omit<GuestOptions, "answerTimeoutMs" | "signal"> & {
-  /** What the command waits for after the greeting: answers, a program in the guest, or the user's Ctrl-C. */
-  lasts?: "answer" | "wait" | "endless";
-};
-
 export async function openGuest(
-  { target, timeoutMs }: CommonOptions,
-  { interrupt }: Context,
+  command: CommonOptions,
+  context: Context,
   transcript: Transcript,
-  { lasts = "answer", ...options }: Expectations = {},
+  expectations: Expectations = {},
 ): Promise<Guest> {
   transcript.say(sentences.banner);
-  const answerTimeoutMs = timeoutMs ?? DEFAULT_TIMEOUT_MS;
-  const vm = await findVm(target, AbortSignal.any([interrupt, AbortSignal.timeout(answerTimeoutMs)]));
-  const status = sentences.status(vm.name, vm.status);
-  if (vm.status !== "Running") transcript.say(status);
-  const wholeMs = timeoutMs ?? (lasts === "wait" ? WAIT_TIMEOUT_MS : DEFAULT_TIMEOUT_MS);
-  const signal = lasts === "endless" ? interrupt : AbortSignal.any([interrupt, AbortSignal.timeout(wholeMs)]);
-  const guest = await Guest.open(vm, { ...options, answerTimeoutMs, signal });
-  transcript.say(sentences.connected, status);
-  return guest;
+  const door = await doorOf(command, context);
+  if (door.type === "manager") {
+    const { openManagedGuest } = await import("./managed/managed-guest.ts");
+    return openManagedGuest(door.address, { command, context, transcript, expectations });
+  }
+  assertChannelCan(expectations.sending);
+  const { openDirectGuest } = await import("./direct/direct-guest.ts");
+  return openDirectGuest({ command, context, transcript, expectations });
+}
+
+function assertChannelCan(sending: SendingOptions | undefined): void {
+  if (sending?.expiresInMs !== undefined) throw usageError("--expires needs a manager, in which a message can wait");
+  if (sending?.log) throw usageError("--log needs a manager, which keeps an audit log");
 }

@@ -1,213 +1,181 @@
 /** From the words of a command line to a {@link Command}. Pure: nothing is read, opened or printed. */
-import { Command as Program, InvalidArgumentError } from "commander";
 import {
   checkedKey,
   checkedSources,
   distinctKeys,
-  duration,
-  keyAndFile,
   keyAndValue,
   parseWords,
-  revision,
-  type RevisionArgument,
   revisionCondition,
-  timeout,
 } from "../shared/cli/arguments.ts";
 import { usageError } from "../shared/cli/failure.ts";
-import type { ValueSource } from "../shared/cli/value-sources.ts";
-import { version } from "../shared/version.ts";
-import type { Command, CommonOptions } from "./command.ts";
-import { DESCRIPTION, HELP_AFTER, USAGE } from "./help.ts";
+import { unreachable } from "../shared/protocol/errors.ts";
+import type {
+  Command,
+  CommonOptions,
+  FleetRequestCommand,
+  FleetSelection,
+  ManagerCommand,
+  SendingOptions,
+  Target,
+  UserProperties,
+  VmCommand,
+} from "./command.ts";
+import { doorChoice, loginOptions, type Surroundings } from "./door-arguments.ts";
+import { type CommandWord, makeProgram, type Options, type OwnOptions, type Words } from "./program.ts";
+
+export type { Surroundings } from "./door-arguments.ts";
 
 /** Either something to do, or a text to print (`--help`, `--version`). */
 export type Parsed = { type: "command"; command: Command } | { type: "text"; text: string };
 
-/** What the meaning of a command line depends on beside its words. */
-export interface Surroundings {
-  hostname: string;
-  /** VMMESSAGE_SOCKET_DIR; an empty one counts as none. */
-  socketDirectory: string | undefined;
-}
+type VmCommandWord = VmCommand["name"];
+type ManagerCommandWord = Exclude<CommandWord, VmCommandWord>;
 
-type CommandName = Command["name"];
+const VM_COMMANDS: readonly string[] = [
+  "set",
+  "get",
+  "delete",
+  "clear",
+  "list",
+  "watch",
+  "wait",
+  "info",
+  "ping",
+  "doctor",
+] satisfies VmCommandWord[];
 
-/** The options as commander collects them; those that say keys and values go to {@link Words} in their order. */
-interface Options {
-  user?: string;
-  password?: string;
-  host?: string;
-  vm?: string;
-  query?: string;
-  socket?: string;
-  socketDir?: string;
-  connect?: string;
-  json?: true;
-  quiet?: true;
-  timeout?: number;
-  ttl?: number;
-  secret?: true;
-  readOnly?: true;
-  ifAbsent?: true;
-  ifRevision?: RevisionArgument;
-  waitAck?: true;
-  since?: RevisionArgument;
-}
+/** What many VMs can be asked for at once. */
+const FLEET_COMMANDS: CommandWord[] = ["set", "get", "delete", "clear", "ping"];
 
-/** What was said, before it is checked. */
-interface Words {
-  command: CommandName | undefined;
-  operands: string[];
-  values: (ValueSource | { from: "nothing"; key: string })[];
-}
+const CHANGES: CommandWord[] = ["set", "delete", "clear"];
 
 /** Options that mean something to some commands only. */
-const BELONGS_TO: [option: keyof Options, flag: string, commands: CommandName[]][] = [
+const BELONGS_TO: [option: keyof Options, flag: string, commands: CommandWord[]][] = [
   ["ttl", "--ttl", ["set"]],
   ["secret", "--secret", ["set"]],
   ["readOnly", "--read-only", ["set"]],
   ["ifAbsent", "--if-absent", ["set"]],
   ["ifRevision", "--if-revision", ["set", "delete"]],
-  ["waitAck", "--wait-ack", ["set"]],
+  ["expires", "--expires", CHANGES],
+  ["log", "--log", CHANGES],
+  ["waitAck", "--wait-ack", ["set", "receipt"]],
   ["since", "--since", ["watch"]],
+  ["all", "--all", FLEET_COMMANDS],
+  ["vmsFrom", "--vms-from", FLEET_COMMANDS],
 ];
 
-const LOCAL_HOSTS = ["localhost", "127.0.0.1", "::1"];
+/** What the manager takes for a pattern, not for the name of one VM. */
+const PATTERN = /[*?[{]/;
 
 /** Throws CommandError (usage). `args` without the program's own name. */
 export function parseArguments(args: readonly string[], surroundings: Surroundings): Parsed {
-  const words: Words = { command: undefined, operands: [], values: [] };
+  const words: Words = { command: undefined, operands: [], values: [], own: {} };
   let text = "";
   const program = makeProgram(words, (piece) => (text += piece));
   if (!parseWords(program, args)) return { type: "text", text };
   return { type: "command", command: toCommand(words, program.opts<Options>(), surroundings) };
 }
 
-function makeProgram(words: Words, print: (text: string) => void): Program {
-  const program = new Program("vmmessage")
-    .exitOverride()
-    .configureOutput({ writeOut: print, writeErr: () => undefined })
-    .usage(USAGE)
-    .description(DESCRIPTION)
-    .version(`vmmessage ${version}`, "--version", "print the version")
-    .helpOption("--help", "print this help")
-    .helpCommand(false)
-    .addHelpText("after", HELP_AFTER)
-    .allowExcessArguments()
-    .action((_options, { args }: Program) => {
-      words.operands = args;
-    });
-  addTargetOptions(program);
-  addMessageOptions(program, words);
-  addAnswerOptions(program);
-  addCommands(program, words);
-  return program;
-}
-
-function addTargetOptions(program: Program): void {
-  program
-    .optionsGroup("Which VM:")
-    .option("-v, --vm <vm>", "the name of the virtual machine")
-    .option("--socket <path>", "the Unix socket of its channel")
-    .option("--socket-dir <dir>", "a directory with a socket for each VM")
-    .option("--connect <uri>", "libvirt's connection URI, as virsh -c takes it")
-    .optionsGroup("Which manager (there is none yet; only this host is accepted):")
-    .option("-u, --user <user>", "a user of the manager")
-    .option("-p, --password <password>", "the user's password")
-    .option("-h, --host <host>", "the manager's host");
-}
-
-function addMessageOptions(program: Program, words: Words): void {
-  program
-    .optionsGroup("Messages:")
-    .option("-k, --key <key>", "a key to set; a -V follows it", (key) => {
-      words.values.push({ from: "nothing", key });
-    })
-    .option("-V, --value <value>", "the value of the key before it, literally", (value) => {
-      const last = words.values.at(-1);
-      if (last?.from !== "nothing") throw usageError("a -V VALUE has no -k KEY before it");
-      words.values[words.values.length - 1] = { from: "argument", key: last.key, value };
-    })
-    .option("--value-file <key=path>", "a key to set to the bytes of a file", (text) => {
-      words.values.push(keyAndFile(text));
-    })
-    .option("--value-stdin <key>", "a key to set to the bytes of the standard input", (key) => {
-      words.values.push({ from: "stdin", key });
-    })
-    .option("-q, --query <key>", "the key to query", once("a second key to query"))
-    .option("--ttl <duration>", "forget the keys after this time: 90, 10m, 2h, 7d", duration)
-    .option("--secret", "keep the values off the guest's disk and out of lists")
-    .option("--read-only", "let nothing in the guest change the keys")
-    .option("--if-absent", "only if none of the keys exists")
-    .option("--if-revision <[epoch:]n>", "only if the keys did not change after this revision", revision)
-    .option("--wait-ack", "wait until a program in the guest acknowledges the message");
-}
-
-function addAnswerOptions(program: Program): void {
-  program
-    .optionsGroup("Answers:")
-    .option("--json", "answer with one JSON object (watch: one a line)")
-    .option("--quiet", "answer with the bare value only, byte for byte")
-    .option("--since <[epoch:]n>", "watch: go on after this revision", revision)
-    .option("--timeout <duration>", "give up after this time (default: 10 s; wait, --wait-ack: 60 s)", timeout);
-}
-
-function addCommands(program: Program, words: Words): void {
-  const command = (name: CommandName, operands: string, description: string): void => {
-    program
-      .command(`${name} ${operands}`.trimEnd())
-      .description(description)
-      .allowExcessArguments(false)
-      .helpOption("--help", "print this help")
-      .addHelpText("after", "\nThe options: vmmessage --help")
-      .action((...args: unknown[]) => {
-        words.command = name;
-        words.operands = (args.at(-1) as Program).args;
-      });
-  };
-  program.commandsGroup("Commands:");
-  command("set", "<key=value...>", "the same as -k KEY -V VALUE");
-  command("get", "<key>", "the same as -q KEY");
-  command("delete", "<key...>", "delete keys");
-  command("clear", "", "delete all keys");
-  command("list", "[prefix]", "list the keys as a table");
-  command("watch", "[prefix]", "print the keys and then every change, till interrupted");
-  command("wait", "<key>", "wait till a key is set, and print its value");
-  command("info", "", "what the guest's agent says of itself");
-  command("ping", "", "how fast the guest's agent answers");
-  command("doctor", "", "find out why a VM does not answer");
-}
-
 function toCommand(words: Words, options: Options, surroundings: Surroundings): Command {
-  const name = commandName(words, options);
-  const common = commonOptions(options, surroundings);
+  const word = commandWord(words, options);
   for (const [option, flag, commands] of BELONGS_TO) {
-    if (options[option] === undefined || commands.includes(name)) continue;
-    throw usageError(`${flag} goes with ${commands.join(" and ")}, not with ${name}`);
+    if (options[option] === undefined || commands.includes(word)) continue;
+    throw usageError(`${flag} goes with ${inWords(commands)}, not with ${word}`);
   }
+  const fleet = fleetSelection(options);
+  if (fleet !== undefined && !FLEET_COMMANDS.includes(word)) {
+    throw usageError(`${word} is for one VM; many can be asked with ${inWords(FLEET_COMMANDS)}`);
+  }
+  const common = commonOptions(options, surroundings, fleet === undefined);
+  assertOneReader(words, options);
+  if (!isVmCommand(word)) return managerCommand(word, words, options, common);
+  if (fleet === undefined && common.target.vm === undefined && common.target.socket === undefined) {
+    throw usageError("which VM? name it with -v VM, or its socket with --socket PATH");
+  }
+  const command = vmCommand(word, words, options, common);
+  if (fleet === undefined) return command;
+  if (common.door.via === "channel") throw usageError("many VMs at once need a manager; a channel is that of one VM");
+  return { ...common, name: "fleet", vms: fleet, request: command as FleetRequestCommand };
+}
+
+function isVmCommand(word: CommandWord): word is VmCommandWord {
+  return VM_COMMANDS.includes(word);
+}
+
+function vmCommand(name: VmCommandWord, words: Words, options: Options, common: CommonOptions): VmCommand {
   const [first = ""] = words.operands;
+  const sending = sendingOptions(options);
   switch (name) {
     case "set":
-      return { ...common, name, ...setOptions(words, options) };
+      return { ...common, name, ...setOptions(words, options), sending };
     case "get":
       return { ...common, name, key: checkedKey(options.query ?? first) };
-    case "delete":
-      return { ...common, name, keys: distinctKeys(words.operands), condition: revisionCondition(options.ifRevision) };
+    case "delete": {
+      const keys = distinctKeys(words.operands);
+      return { ...common, name, keys, condition: revisionCondition(options.ifRevision), sending };
+    }
+    case "clear":
+      return { ...common, name, sending };
     case "list":
       return { ...common, name, prefix: first };
     case "watch":
       return { ...common, name, prefix: first, since: options.since };
     case "wait":
       return { ...common, name, key: checkedKey(first) };
-    case "clear":
     case "info":
     case "ping":
     case "doctor":
       return { ...common, name };
+    default:
+      return unreachable(name);
+  }
+}
+
+function managerCommand(
+  word: ManagerCommandWord,
+  { operands, own }: Words,
+  options: Options,
+  common: CommonOptions,
+): ManagerCommand {
+  const [first = ""] = operands;
+  const { limit, who, before, label, lifetime: expiresInMs } = own;
+  if (common.door.via === "channel") throw usageError(`${word} asks the manager; a VM's channel cannot tell`);
+  switch (word) {
+    case "vms":
+      return { ...common, name: "vms", pattern: operands[0] };
+    case "messages": {
+      if (common.target.vm === undefined) throw usageError("which VM? name it with -v VM");
+      const direction = own.received ? "received" : "sent";
+      return { ...common, name: "messages", vm: common.target.vm, direction, limit };
+    }
+    case "receipt":
+      return { ...common, name: "receipt", messageId: first, waitAck: options.waitAck === true };
+    case "user list":
+      return { ...common, name: "user", action: { type: "list" } };
+    case "user add":
+      if (own.role === undefined) throw usageError("user add: what may the user do? --role read, write or admin");
+      return { ...common, name: "user", action: { type: "add", user: first, properties: userProperties(own) } };
+    case "user change":
+      return { ...common, name: "user", action: { type: "change", user: first, properties: changedProperties(own) } };
+    case "user remove":
+      return { ...common, name: "user", action: { type: "remove", user: first } };
+    case "token list":
+      return { ...common, name: "token", action: { type: "list" } };
+    case "token create":
+      return { ...common, name: "token", action: { type: "create", user: first, label, expiresInMs } };
+    case "token revoke":
+      return { ...common, name: "token", action: { type: "revoke", id: first } };
+    case "audit":
+      return { ...common, name: "audit", vm: common.target.vm, who, before, limit };
+    case "health":
+      return { ...common, name: "health" };
+    default:
+      return unreachable(word);
   }
 }
 
 /** The command's own name, or what -k and -q stand for. */
-function commandName({ command, operands, values }: Words, { query }: Options): CommandName {
+function commandWord({ command, operands, values }: Words, { query }: Options): CommandWord {
   if (query !== undefined && values.length > 0) throw usageError("-q asks and -k sets; give one of them");
   if (command !== undefined) {
     const flag = query !== undefined ? "-q" : "-k";
@@ -220,36 +188,39 @@ function commandName({ command, operands, values }: Words, { query }: Options): 
   throw usageError("nothing to do: set with -k KEY -V VALUE, query with -q KEY, or see vmmessage --help");
 }
 
-function commonOptions(options: Options, surroundings: Surroundings): CommonOptions {
-  const { vm, socket, connect, json, quiet, user, password } = options;
-  if (vm === "" || socket === "") throw usageError("the name of a VM or a socket cannot be empty");
-  if (vm === undefined && socket === undefined) {
-    throw usageError("which VM? name it with -v VM, or its socket with --socket PATH");
+/** Undefined when one VM is meant, or none. */
+function fleetSelection({ vm: names = [], all, vmsFrom: file }: Options): FleetSelection | undefined {
+  if (names.includes("") || file === "") throw usageError("the name of a VM or a socket cannot be empty");
+  if (all) {
+    if (names.length > 0 || file !== undefined) throw usageError("--all is all VMs; give it without -v and --vms-from");
+    return { all };
   }
+  const isMany = file !== undefined || names.length > 1 || names.some((name) => PATTERN.test(name));
+  return isMany ? { all: false, names, file } : undefined;
+}
+
+function commonOptions(options: Options, surroundings: Surroundings, isForOne: boolean): CommonOptions {
+  const { json, quiet } = options;
+  if (options.socket === "") throw usageError("the name of a VM or a socket cannot be empty");
   if (json && quiet) throw usageError("--json and --quiet are two kinds of answer; give one of them");
-  assertThisHost(options.host, surroundings.hostname);
-  const defaultDirectory =
-    connect === undefined && surroundings.socketDirectory !== "" ? surroundings.socketDirectory : undefined;
-  const hasCredentials = user !== undefined || password !== undefined;
   return {
-    target: {
-      vm,
-      socket,
-      socketDirectory: options.socketDir ?? defaultDirectory,
-      libvirtUri: connect,
-    },
+    target: target(options, surroundings, isForOne),
+    door: doorChoice(options, surroundings),
+    login: loginOptions(options),
     style: json ? "json" : quiet ? "quiet" : "transcript",
     timeoutMs: options.timeout,
-    notes: hasCredentials ? ["there is no manager on this host; -u and -p were not used"] : [],
   };
 }
 
-function assertThisHost(host: string | undefined, hostname: string): void {
-  if (host === undefined || [...LOCAL_HOSTS, hostname].includes(host.toLowerCase())) return;
-  throw usageError(
-    `-h ${host}: another host can only be reached through a manager, which this version does not have; ` +
-      "run vmmessage on the VM's own host, without -h",
-  );
+function target({ vm, socket, socketDir, connect }: Options, { environment }: Surroundings, isForOne: boolean): Target {
+  const fromEnvironment = environment["VMMESSAGE_SOCKET_DIR"];
+  const defaultDirectory = connect === undefined && fromEnvironment !== "" ? fromEnvironment : undefined;
+  return {
+    vm: isForOne ? vm?.[0] : undefined,
+    socket,
+    socketDirectory: socketDir ?? defaultDirectory,
+    libvirtUri: connect,
+  };
 }
 
 function setOptions({ operands, values }: Words, options: Options) {
@@ -266,9 +237,27 @@ function setOptions({ operands, values }: Words, options: Options) {
   };
 }
 
-function once(what: string) {
-  return (value: string, previous: string | undefined): string => {
-    if (previous !== undefined) throw new InvalidArgumentError(`it is ${what}; give one`);
-    return value;
-  };
+function sendingOptions({ expires, log }: Options): SendingOptions {
+  return { expiresInMs: expires, log: log === true };
+}
+
+function userProperties({ role, vms, keys, publicKey, newPassword }: OwnOptions): UserProperties {
+  return { role, vms, keys, publicKeyFiles: publicKey, readsPassword: newPassword === true };
+}
+
+function changedProperties(own: OwnOptions): UserProperties {
+  if (Object.keys(own).length > 0) return userProperties(own);
+  throw usageError("user change: what? give --role, --vms, --keys, --public-key or --new-password -");
+}
+
+/** Passwords may follow one another on the standard input; bytes and lists of VMs go to its end. */
+function assertOneReader({ values, own }: Words, { password, vmsFrom }: Options): void {
+  const bytes = values.some(({ from }) => from === "stdin");
+  const passwords = password === "-" || own.newPassword === true;
+  if ([bytes, vmsFrom === "-", passwords].filter(Boolean).length < 2) return;
+  throw usageError("there is only one standard input; give the password in VMMESSAGE_PASSWORD, or the rest in a file");
+}
+
+function inWords(commands: readonly CommandWord[]): string {
+  return commands.length < 3 ? commands.join(" and ") : `${commands.slice(0, -1).join(", ")} and ${commands.at(-1) ?? ""}`;
 }

@@ -1,10 +1,9 @@
 /** Carries a command out. Each command's file is loaded only when it is asked for. */
 import type { Command } from "./command.ts";
-import type { Context } from "./open-guest.ts";
+import type { Context } from "./context.ts";
 
 /** Throws CommandError when the command fails, Interruption when a signal ended it. */
 export async function runCommand(command: Command, context: Context): Promise<void> {
-  for (const note of command.notes) context.output.note(note);
   switch (command.name) {
     case "set":
       return (await import("./commands/set.ts")).set(command, context);
@@ -26,5 +25,21 @@ export async function runCommand(command: Command, context: Context): Promise<vo
       return (await import("./commands/ping.ts")).ping(command, context);
     case "doctor":
       return (await import("./commands/doctor.ts")).doctor(command, context);
+    case "fleet":
+      return (await import("./commands/fleet.ts")).fleet(command, context);
+    case "vms":
+      return (await import("./commands/vms.ts")).vms(command, context);
+    case "messages":
+      return (await import("./commands/messages.ts")).messages(command, context);
+    case "receipt":
+      return (await import("./commands/receipt.ts")).receipt(command, context);
+    case "user":
+      return (await import("./commands/user.ts")).user(command, context);
+    case "token":
+      return (await import("./commands/token.ts")).token(command, context);
+    case "audit":
+      return (await import("./commands/audit.ts")).audit(command, context);
+    case "health":
+      return (await import("./commands/health.ts")).health(command, context);
   }
 }

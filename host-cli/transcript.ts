@@ -27,6 +27,7 @@ export const sentences = {
   status: (vm: string, status: string) => `VM : '${vm}' has status :  ${status}.`,
   sending: "Sending message.",
   sent: "Message sent successfully.",
+  queued: "Message queued; it is delivered when the VM answers.",
   querying: (key: string) => `Querying for key '${key}'.`,
   querySuccessful: "Query successful.",
   returned: (key: string, entry: WireEntry) => `Query for Key : '${key}' returned value '${shownValue(entry)}'.`,
@@ -39,4 +40,12 @@ export const sentences = {
 export function shownValue(entry: Pick<WireEntry, "value" | "base64">): string {
   const value: Value = fromWireValue(entry);
   return typeof value === "string" ? value : `base64:${Buffer.from(value).toString("base64")}`;
+}
+
+/** What a table shows of a value; `-q`, `--json` and `--quiet` show all of it. */
+const MAX_SHORT_VALUE = 48;
+
+export function shortValue(entry: Pick<WireEntry, "value" | "base64">): string {
+  const value = shownValue(entry);
+  return value.length <= MAX_SHORT_VALUE ? value : `${value.slice(0, MAX_SHORT_VALUE - 3)}...`;
 }

@@ -68,10 +68,15 @@ export interface Service {
   revokeToken(who: Principal, id: string): Promise<void>;
   listAudit(
     who: Principal,
-    query: { vm?: string; who?: string; before?: number; limit?: number },
+    query: {
+      vm?: string | undefined;
+      who?: string | undefined;
+      before?: number | undefined;
+      limit?: number | undefined;
+    },
   ): Promise<AuditRecord[]>;
 
-  health(): Health;
+  health(): Promise<Health>;
   /** Prometheus' text format. */
   metrics(who: Principal): Promise<string>;
 }

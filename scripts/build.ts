@@ -1,6 +1,6 @@
 /**
- * Bundles the programs for shipping: agent/main.ts -> dist/agent.js, host-cli/main.ts -> dist/vmmessage.js. One
- * CommonJS file each, because Node loads that faster than anything else; modules imported lazily run when asked for.
+ * Bundles the programs for shipping: agent/main.ts -> dist/agent.js, and so on. One CommonJS file each, because Node
+ * loads that faster than anything else; modules imported lazily run when asked for.
  */
 import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,7 +9,10 @@ import { build, type Plugin } from "esbuild";
 const root = join(import.meta.dirname, "..");
 
 /** Entry points by the name of their file. */
-const programs = { agent: "agent/main.ts", vmmessage: "host-cli/main.ts" };
+const programs = { agent: "agent/main.ts", vmmessage: "host-cli/main.ts", vmmessaged: "manager/main.ts" };
+
+/** Threads of programs, which need a file of their own. */
+const threads = { "vmmessaged-store": "manager/store/worker.ts" };
 
 /** Writes the bundles to `outDir`, emptied before; `plugins` change what goes in, for tests of what must not. */
 export async function buildBundles({ outDir, plugins = [] }: { outDir: string; plugins?: Plugin[] }): Promise<void> {
@@ -19,14 +22,15 @@ export async function buildBundles({ outDir, plugins = [] }: { outDir: string; p
   await writeFile(join(outDir, "package.json"), '{ "type": "commonjs" }\n');
   await build({
     absWorkingDir: root,
-    entryPoints: programs,
+    entryPoints: { ...programs, ...threads },
     outdir: outDir,
     bundle: true,
     format: "cjs",
     platform: "node",
     target: "node24",
-    // has a native addon, and is needed by tty channels only
-    external: ["serialport"],
+    // serialport has a native addon, and is needed by tty channels only; ssh2 tries the others and does without them
+    external: ["serialport", "cpu-features", "*.node"],
+    define: { "import.meta.dirname": "__dirname", "import.meta.filename": "__filename" },
     plugins: [dropSubprocesses, ...plugins],
     banner: { js: "#!/usr/bin/env node" },
     minify: true,

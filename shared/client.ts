@@ -5,7 +5,8 @@
  */
 import type { Channel } from "./channel.ts";
 import { NoAnswerError, Peer } from "./peer.ts";
-import { RequestError } from "./protocol/errors.ts";
+import { type RemoteProtocolError, RequestError } from "./protocol/errors.ts";
+import type { Damage } from "./protocol/frame.ts";
 import type { HelloParams, HelloResult, Method, Params, Result } from "./protocol/message.ts";
 import { type Notification, type OpenerRole, OpenerSession, type Request } from "./protocol/session.ts";
 import { newNonce } from "./random.ts";
@@ -21,11 +22,16 @@ export type HelloOptions = Partial<Pick<HelloParams, "accepts" | "acknowledgeOf"
 
 export interface ClientOptions {
   role: OpenerRole;
-  hello?: HelloOptions;
+  /** Asked anew for each greeting when it is a function. */
+  hello?: HelloOptions | (() => HelloOptions);
   timeoutMs?: number;
   /** Takes the guest's own requests, of those kinds that `hello.accepts` names. */
   answer?: (request: Request) => Promise<unknown>;
   notified?: (notification: Notification) => void;
+  /** A greeting was answered: the first, or one after the agent was restarted or had forgotten the session. */
+  greeted?: (hello: HelloResult) => void;
+  damaged?: (damage: Damage) => void;
+  violated?: (error: RemoteProtocolError) => void;
   /** The agent was restarted and greeted again: watches have to be set up anew. */
   restarted?: () => void;
 }
@@ -50,6 +56,11 @@ export class Client {
     this.#peer = new Peer(new OpenerSession({ role: options.role, software, makeNonce: newNonce }), channel, {
       answer: options.answer ?? refuse,
       notified: (notification) => options.notified?.(notification),
+      opened: (hello) => {
+        if (hello.role === "guest") options.greeted?.(hello);
+      },
+      damaged: (damage) => options.damaged?.(damage),
+      violated: (error) => options.violated?.(error),
       peerRestarted: () => {
         if (this.#isWanted) this.#greetAgain();
       },
@@ -64,6 +75,12 @@ export class Client {
   hello(): Promise<HelloResult> {
     this.#isWanted = true;
     return this.#greeting ?? this.#startGreeting();
+  }
+
+  /** Opens a new session in the place of the present one: what waits for an answer asks again in it. */
+  greetAnew(): void {
+    this.#isWanted = true;
+    this.#greetAgain();
   }
 
   /** Asks for something that changes nothing, as often as it takes within the time-out. */
@@ -126,7 +143,8 @@ export class Client {
     try {
       for (;;) {
         try {
-          const hello = this.#peer.session.hello(this.#options.hello);
+          const { hello: options } = this.#options;
+          const hello = this.#peer.session.hello(typeof options === "function" ? options() : options);
           return (await this.#peer.ask(hello, "hello", attemptMs(deadline))) as HelloResult;
         } catch (error) {
           if (!isWorthRepeating(error) || this.#isOver(deadline)) throw error;

@@ -1,12 +1,13 @@
 /** `agent doctor`: goes the way from the machine to the host step by step and names the first piece that is missing. */
 import { readdirSync, readlinkSync, readFileSync } from "node:fs";
 import { CommandError } from "../../shared/cli/failure.ts";
+import { ConfigError } from "../../shared/config-file.ts";
 import type { Output } from "../../shared/cli/output.ts";
 import type { Result } from "../../shared/protocol/message.ts";
 import { findPort, listPorts } from "../channel/find-port.ts";
 import { type ChannelSpec, DEFAULT_PORT_NAME, parseChannelSpec } from "../channel/channel-spec.ts";
 import type { DoctorCommand } from "../command.ts";
-import { ConfigError, readConfig } from "../config.ts";
+import { readConfig } from "../config.ts";
 import { withAgent } from "../local-client.ts";
 
 /** An agent in the same machine answers at once or not at all. */

@@ -1,7 +1,8 @@
 /** `agent run`: the daemon until SIGTERM or SIGINT. */
 import { CommandError } from "../../shared/cli/failure.ts";
+import { ConfigError } from "../../shared/config-file.ts";
 import type { RunCommand } from "../command.ts";
-import { ConfigError, readConfig } from "../config.ts";
+import { readConfig } from "../config.ts";
 import { SocketInUseError } from "../channel/unix-listener.ts";
 import { runDaemon } from "../daemon/daemon.ts";
 import { AlreadyRunningError } from "../daemon/pid-file.ts";

@@ -1,16 +1,23 @@
 import { newMessageId } from "../../shared/random.ts";
-import type { PlainCommand } from "../command.ts";
-import { type Context, openGuest } from "../open-guest.ts";
-import { Transcript } from "../transcript.ts";
+import type { ClearCommand } from "../command.ts";
+import type { Context } from "../context.ts";
+import { openGuest } from "../open-guest.ts";
+import { sentFacts } from "../sent.ts";
+import { sentences, Transcript } from "../transcript.ts";
 
 /** `clear`: deletes all keys. */
-export async function clear(command: PlainCommand, context: Context): Promise<void> {
-  const transcript = new Transcript(context.output, command.style);
-  await using guest = await openGuest(command, context, transcript);
+export async function clear(command: ClearCommand, context: Context): Promise<void> {
+  const { sending, style } = command;
+  const transcript = new Transcript(context.output, style);
+  await using guest = await openGuest(command, context, transcript, { sending });
   transcript.say("Deleting all keys.");
-  const result = await guest.change("clear", { messageId: newMessageId() });
-  const { deleted, more } = result;
-  const count = `${more ? "More than " : ""}${deleted.length}`;
-  transcript.say(`${count} ${deleted.length === 1 ? "key" : "keys"} deleted.`);
-  if (command.style === "json") context.output.json({ vm: guest.vm.name, ...result });
+  const messageId = newMessageId();
+  const sent = await guest.send("clear", { messageId }, sending);
+  if (sent.result === undefined) transcript.say(sentences.queued);
+  else transcript.say(deletedInWords(sent.result));
+  if (style === "json") context.output.json(sentFacts(guest.name, messageId, sent));
+}
+
+function deletedInWords({ deleted, more }: { deleted: string[]; more?: boolean | undefined }): string {
+  return `${more ? "More than " : ""}${deleted.length} ${deleted.length === 1 ? "key" : "keys"} deleted.`;
 }

@@ -1,30 +1,19 @@
 import { asFailure, CommandError } from "../../shared/cli/failure.ts";
 import type { Output } from "../../shared/cli/output.ts";
-import { DEFAULT_TIMEOUT_MS } from "../../shared/client.ts";
-import { version } from "../../shared/version.ts";
+import type { Result } from "../../shared/protocol/message.ts";
 import type { PlainCommand } from "../command.ts";
-import { findVm } from "../find-vm/find-vm.ts";
-import { Guest } from "../guest.ts";
-import type { Context } from "../open-guest.ts";
+import type { Context } from "../context.ts";
+import { doorOf } from "../door.ts";
 
 /** `doctor`: goes the way a message goes, says at each step what it found, and stops at the one that fails. */
-export async function doctor({ target, timeoutMs, style }: PlainCommand, context: Context): Promise<void> {
-  const answerTimeoutMs = timeoutMs ?? DEFAULT_TIMEOUT_MS;
-  const signal = AbortSignal.any([context.interrupt, AbortSignal.timeout(answerTimeoutMs)]);
-  const report = new Report(style === "json" ? undefined : context.output);
-
-  const vm = await report.check("VM", () => findVm(target, signal));
-  report.found(`'${vm.name}' (${vm.foundIn}): ${vm.status}, channel ${vm.socketPath ?? "none"}`);
-  await using guest = await report.check("agent", () => Guest.open(vm, { answerTimeoutMs, signal }));
-  const { software, version: protocol, clonedFrom } = guest.greeting;
-  report.found(`${software} answers in protocol version ${protocol}; this is vmmessage ${version}`);
-  if (clonedFrom !== undefined) report.note(`a clone of ${clonedFrom}: the keys of that VM were set aside`);
-  const facts = await report.check("cache", () => guest.read("info", {}));
-  report.found(`${facts.keys} keys, ${facts.usedBytes} of ${facts.limitBytes} bytes, epoch ${facts.epoch}`);
-  if (facts.damagedFrames > 0) report.note(`${facts.damagedFrames} damaged frames arrived in the guest`);
-  for (const key of facts.unprojectedKeys) report.note(`the key '${key}' is not a file in the guest`);
-  for (const note of facts.notes) report.note(note);
-  if (style === "json") context.output.json({ vm: vm.name, checks: report.checks, notes: report.notes });
+export async function doctor(command: PlainCommand, context: Context): Promise<void> {
+  const report = new Report(command.style === "json" ? undefined : context.output);
+  const door = await doorOf(command, context);
+  const vm =
+    door.type === "manager"
+      ? await (await import("../managed/diagnose.ts")).diagnose(door.address, { command, context, report })
+      : await (await import("../direct/diagnose.ts")).diagnose({ command, context, report });
+  if (command.style === "json") context.output.json({ vm, checks: report.checks, notes: report.notes });
 }
 
 interface Check {
@@ -34,7 +23,7 @@ interface Check {
 }
 
 /** Prints the steps as they happen, where they are for people, and keeps them for programs. */
-class Report {
+export class Report {
   readonly checks: Check[] = [];
   readonly notes: string[] = [];
   readonly #output: Output | undefined;
@@ -64,6 +53,14 @@ class Report {
     if (last === undefined) return;
     last.found = text;
     this.#output?.line(`ok    ${last.check}: ${text}`);
+  }
+
+  /** What the agent says of its cache, and what is odd about it. */
+  foundCache(facts: Result<"info">): void {
+    this.found(`${facts.keys} keys, ${facts.usedBytes} of ${facts.limitBytes} bytes, epoch ${facts.epoch}`);
+    if (facts.damagedFrames > 0) this.note(`${facts.damagedFrames} damaged frames arrived in the guest`);
+    for (const key of facts.unprojectedKeys) this.note(`the key '${key}' is not a file in the guest`);
+    for (const note of facts.notes) this.note(note);
   }
 
   /** Something to know that is no failure. */

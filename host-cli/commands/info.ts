@@ -1,7 +1,8 @@
 import type { Result } from "../../shared/protocol/message.ts";
 import { ageInWords } from "../../shared/terminal-text.ts";
 import type { PlainCommand } from "../command.ts";
-import { type Context, openGuest } from "../open-guest.ts";
+import type { Context } from "../context.ts";
+import { openGuest } from "../open-guest.ts";
 import { tableLines } from "../table.ts";
 import { Transcript } from "../transcript.ts";
 
@@ -9,9 +10,9 @@ import { Transcript } from "../transcript.ts";
 export async function info(command: PlainCommand, context: Context): Promise<void> {
   const { output } = context;
   await using guest = await openGuest(command, context, new Transcript(output, "quiet"));
-  const facts = await guest.read("info", {});
-  if (command.style === "json") output.json({ vm: guest.vm.name, ...facts });
-  else for (const line of tableLines(["VM", guest.vm.name], factRows(facts))) output.line(line);
+  const facts = await guest.info();
+  if (command.style === "json") output.json({ vm: guest.name, ...facts });
+  else for (const line of tableLines(["VM", guest.name], factRows(facts))) output.line(line);
 }
 
 function factRows(facts: Result<"info">): string[][] {

@@ -1,13 +1,11 @@
-import { listAll } from "../../shared/list-all.ts";
 import type { WireEntry } from "../../shared/protocol/message.ts";
 import { ageInWords } from "../../shared/terminal-text.ts";
 import type { ListCommand } from "../command.ts";
-import { type Context, openGuest } from "../open-guest.ts";
+import type { Context } from "../context.ts";
+import { openGuest } from "../open-guest.ts";
+import { noteOrigin } from "../origin.ts";
 import { tableLines } from "../table.ts";
-import { shownValue, Transcript } from "../transcript.ts";
-
-/** What a table shows of a value; `-q`, `--json` and `--quiet` show all of it. */
-const MAX_SHOWN_VALUE = 48;
+import { shortValue, Transcript } from "../transcript.ts";
 
 const HEADER = ["KEY", "VALUE", "SET BY", "AGE", "REVISION", "NOTES"];
 
@@ -15,10 +13,11 @@ const HEADER = ["KEY", "VALUE", "SET BY", "AGE", "REVISION", "NOTES"];
 export async function list(command: ListCommand, context: Context): Promise<void> {
   const { output } = context;
   await using guest = await openGuest(command, context, new Transcript(output, "quiet"));
-  const all = await listAll(guest, command.prefix);
-  if (command.style === "json") output.json({ vm: guest.vm.name, ...all });
+  const { origin, ...all } = await guest.list(command.prefix);
+  noteOrigin(output, command.style, guest.name, origin);
+  if (command.style === "json") output.json({ vm: guest.name, ...all, ...origin });
   else if (command.style === "quiet") for (const { key } of all.entries) output.line(key);
-  else if (all.entries.length === 0) output.note(`'${guest.vm.name}' has no such keys`);
+  else if (all.entries.length === 0) output.note(`'${guest.name}' has no such keys`);
   else for (const line of tableLines(HEADER, all.entries.map(tableRow))) output.line(line);
 }
 
@@ -28,9 +27,7 @@ function tableRow(entry: WireEntry): string[] {
 }
 
 function tableValue(entry: WireEntry): string {
-  if (entry.value === undefined && entry.base64 === undefined) return "";
-  const value = shownValue(entry);
-  return value.length <= MAX_SHOWN_VALUE ? value : `${value.slice(0, MAX_SHOWN_VALUE - 3)}...`;
+  return entry.value === undefined && entry.base64 === undefined ? "" : shortValue(entry);
 }
 
 function notes({ secret, gone, readOnly, ttlMs, read }: WireEntry): string {

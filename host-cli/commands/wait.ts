@@ -1,9 +1,10 @@
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { WaitCommand } from "../command.ts";
-import type { Guest } from "../guest.ts";
-import { type Context, openGuest } from "../open-guest.ts";
+import type { Context } from "../context.ts";
+import type { Changed, Guest } from "../guest.ts";
+import { openGuest } from "../open-guest.ts";
+import { noteOrigin } from "../origin.ts";
 import { Transcript } from "../transcript.ts";
-import { type Changed, Watch } from "../watch.ts";
 import { printEntry } from "./get.ts";
 
 /** `wait KEY`: till the key is set; prints its value. When the time is up the answer is `unreachable`: trying again can help. */
@@ -11,18 +12,19 @@ export async function wait(command: WaitCommand, context: Context): Promise<void
   const { key, style } = command;
   const { output } = context;
   const sets = new Sets(key);
-  const watching = new Watch(key, sets.take);
-  await using guest = await openGuest(command, context, new Transcript(output, "quiet"), {
-    lasts: "wait",
-    notified: watching.notified,
-    restarted: watching.restarted,
+  await using guest = await openGuest(command, context, new Transcript(output, "quiet"), { lasts: "wait" });
+  const watching = guest.watch({
+    prefix: key,
+    changed: sets.take,
+    late: (why) => notSet(guest, key, why),
   });
-  await watching.start(guest);
+  watching.catch(() => undefined);
   for (;;) {
-    await guest.until(Promise.race([watching.failed, sets.next()]), (why) => notSet(guest, key, why));
+    await Promise.race([watching, sets.next()]);
     const answer = await getIfThere(guest, key);
     if (answer === undefined) continue;
-    printEntry(output, style, { vm: guest.vm.name, ...answer });
+    printEntry(output, style, { vm: guest.name, ...answer });
+    noteOrigin(output, style, guest.name, answer.origin);
     return;
   }
 }
@@ -49,7 +51,7 @@ class Sets {
 /** Undefined when it was deleted again, or is a secret that was lost. */
 async function getIfThere(guest: Guest, key: string) {
   try {
-    return await guest.read("get", { key });
+    return await guest.get(key);
   } catch (error) {
     if (error instanceof CommandError && error.code === "no-such-key") return undefined;
     throw error;
@@ -57,6 +59,6 @@ async function getIfThere(guest: Guest, key: string) {
 }
 
 function notSet(guest: Guest, key: string, why: string): CommandError {
-  const vm = guest.vm.name;
+  const vm = guest.name;
   return new CommandError("unreachable", `the key '${key}' was not set in '${vm}': ${why}`, { vm, key });
 }

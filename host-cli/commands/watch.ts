@@ -1,33 +1,25 @@
+import { aborted } from "../../shared/abort.ts";
 import type { Output } from "../../shared/cli/output.ts";
 import type { WireChange } from "../../shared/protocol/message.ts";
 import type { OutputStyle, WatchCommand } from "../command.ts";
-import { type Context, openGuest } from "../open-guest.ts";
+import type { Context } from "../context.ts";
+import type { Changed } from "../guest.ts";
+import { openGuest } from "../open-guest.ts";
 import { shownValue, Transcript } from "../transcript.ts";
-import { type Changed, Watch } from "../watch.ts";
 
 /** `watch [PREFIX]`: the keys as they are, then every change, till a signal or till nobody reads any more. */
 export async function watch(command: WatchCommand, context: Context): Promise<void> {
   const { output } = context;
   const { style, prefix, since } = command;
-  const watching = new Watch(prefix, (changed) => {
-    printChanges(output, style, changed);
-  });
-  await using guest = await openGuest(command, context, new Transcript(output, "quiet"), {
-    lasts: "endless",
-    notified: watching.notified,
-    restarted: watching.restarted,
-    pace: () => output.drained(),
-  });
+  await using guest = await openGuest(command, context, new Transcript(output, "quiet"), { lasts: "endless" });
   if (style === "transcript") {
-    output.note(`watching '${guest.vm.name}'; nobody else can use its channel meanwhile, till Ctrl-C`);
+    const cost = guest.isExclusive ? "; nobody else can use its channel meanwhile" : "";
+    output.note(`watching '${guest.name}'${cost}, till Ctrl-C`);
   }
-  const readerGone = new Promise<void>((resolve) => {
-    output.readerGone.addEventListener("abort", () => {
-      resolve();
-    });
-  });
-  await watching.start(guest, since);
-  await guest.until(Promise.race([watching.failed, readerGone]), guest.unreachable);
+  const changed = (changes: Changed): void => {
+    printChanges(output, style, changes);
+  };
+  await Promise.race([guest.watch({ prefix, since, changed }), aborted(output.readerGone)]);
 }
 
 function printChanges(output: Output, style: OutputStyle, { changes, resync, epoch, revision }: Changed): void {

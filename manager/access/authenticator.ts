@@ -26,7 +26,7 @@ export interface Authenticator {
   byPassword(credentials: { user: string; password: string }, via: string): Promise<Principal>;
   byToken(token: string, via: string): Promise<Principal>;
   /**
-   * @param key in OpenSSH's form, `TYPE BASE64`, offered by a client; the caller verifies the signature
+   * @param key in OpenSSH's form, `TYPE BASE64`; the caller has verified that the client has the private one
    */
   byPublicKey(credentials: { user: string; key: string }, via: string): Promise<Principal>;
 }

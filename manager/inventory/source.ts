@@ -17,6 +17,11 @@ export interface InventorySource {
   /** For people: `libvirt qemu:///system`, `qmp /run/vms`, `file /etc/vmmessage/vms.json`. */
   readonly name: string;
   /**
+   * True when the source sees only VMs that run (QMP): one that it does not name when it is synchronized is not running, and
+   * not gone. Without it such a VM is no longer defined.
+   */
+  readonly seesOnlyRunning?: boolean;
+  /**
    * Keeps the sink up to date until aborted, through any failure of what it asks. Resolves when everything it opened or
    * started is closed. Never rejects.
    */

@@ -54,6 +54,8 @@ export interface AgentFacts {
   revision: number;
   uptimeMs: number | undefined;
   clonedFrom: string | undefined;
+  /** What its cache may hold. */
+  limitBytes: number;
   greetedAt: number;
 }
 
@@ -170,6 +172,8 @@ export interface Store {
   removeUser(name: string): Promise<boolean>;
   tokens(): Promise<StoredToken[]>;
   saveToken(token: StoredToken): Promise<void>;
+  /** Notes when it was last used; false when there is none, and then none comes back. */
+  touchToken(id: string, at: number): Promise<boolean>;
   removeToken(id: string): Promise<boolean>;
   addAudit(records: readonly Omit<AuditRecord, "id">[]): Promise<void>;
   /** The newest first. */

@@ -17,6 +17,25 @@ const vm = z.object({ vm: z.string() });
 const limit = z.optional(z.coerce.number().check(z.int(), z.minimum(1), z.maximum(1000)));
 const nothing = z.object({});
 
+/** A place in a VM's history of changes, from which a watch is resumed: `EPOCH:REVISION`. */
+export const watchPosition = z
+  .string()
+  .check(z.regex(/^[0-9a-f]{16}:\d{1,15}$/, "must be EPOCH:REVISION, as in an event's id"));
+
+/** What a row of the table can have. */
+export interface Endpoint {
+  /** GET, POST, PUT or DELETE. */
+  method: string;
+  path: string;
+  summary: string;
+  params?: z.ZodMiniType;
+  /** Members that are not there are refused: a misspelt one would go unnoticed. */
+  query?: z.ZodMiniType;
+  body?: z.ZodMiniType;
+  answer?: z.ZodMiniType;
+  stream?: Record<string, z.ZodMiniType>;
+}
+
 /**
  * `answer` is the body of a 200; with `stream` the answer is a `text/event-stream` whose events are named and carry the
  * JSON of that schema. Errors are problems (`application/problem+json`).
@@ -41,7 +60,7 @@ export const endpoints = madeOnUse({
     path: "/v1/vms/:vm/keys",
     summary: "The keys of a VM; secrets without their values",
     params: vm,
-    query: z.object({ prefix: z._default(prefix, "") }),
+    query: z.strictObject({ prefix: z._default(prefix, "") }),
     answer: schemas.keyList,
   }),
   getKey: () => ({
@@ -56,10 +75,7 @@ export const endpoints = madeOnUse({
     path: "/v1/vms/:vm/watch",
     summary: "Keys and every change of them",
     params: vm,
-    query: z.object({
-      prefix: z._default(prefix, ""),
-      since: z.optional(z.string().check(z.regex(/^[0-9a-f]{16}:\d{1,15}$/, "must be EPOCH:REVISION"))),
-    }),
+    query: z.strictObject({ prefix: z._default(prefix, ""), since: z.optional(watchPosition) }),
     stream: { changed: schemas.changedBatch, link: schemas.vmSummary },
   }),
   sendMessage: () => ({
@@ -75,7 +91,7 @@ export const endpoints = madeOnUse({
     path: "/v1/vms/:vm/messages",
     summary: "What was sent to a VM, the newest first",
     params: vm,
-    query: z.object({ limit }),
+    query: z.strictObject({ limit }),
     answer: schemas.receipts,
   }),
   listReceived: () => ({
@@ -83,7 +99,7 @@ export const endpoints = madeOnUse({
     path: "/v1/vms/:vm/received",
     summary: "What came from a VM, the newest first",
     params: vm,
-    query: z.object({ limit }),
+    query: z.strictObject({ limit }),
     answer: schemas.receivedMessages,
   }),
   getReceipt: () => ({
@@ -91,7 +107,7 @@ export const endpoints = madeOnUse({
     path: "/v1/messages/:messageId",
     summary: "What became of a message",
     params: z.object({ messageId }),
-    query: z.object({
+    query: z.strictObject({
       waitFor: z.optional(z.enum(["delivered", "acknowledged"])),
       waitMs: z.optional(z.coerce.number().check(z.int(), z.minimum(0), z.maximum(2 ** 31 - 1))),
     }),
@@ -123,7 +139,7 @@ export const endpoints = madeOnUse({
     method: "PUT",
     path: "/v1/users/:user",
     summary: "Make or change a user",
-    params: z.object({ user: z.string() }),
+    params: z.object({ user: schemas.userName }),
     body: schemas.userChange,
     answer: schemas.user,
   }),
@@ -158,7 +174,7 @@ export const endpoints = madeOnUse({
     method: "GET",
     path: "/v1/audit",
     summary: "Who did what, the newest first",
-    query: z.object({
+    query: z.strictObject({
       vm: z.optional(z.string()),
       who: z.optional(z.string()),
       before: z.optional(z.coerce.number().check(z.int(), z.minimum(0))),

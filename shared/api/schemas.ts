@@ -10,6 +10,7 @@ import {
   data,
   key,
   messageId,
+  nonce,
   prefix,
   requests,
   shortText,
@@ -218,7 +219,7 @@ export type KeyList = z.infer<typeof keyList>;
 
 /** A batch of a watch. The event's id is `EPOCH:REVISION`, from which a watch is resumed (`Last-Event-ID`). */
 export const changedBatch = z.object({
-  epoch: shortText,
+  epoch: nonce,
   revision: count,
   more: z.boolean(),
   /** Forget what you had: this begins a snapshot. */
@@ -276,7 +277,9 @@ export type FleetEvent =
 export const roles = ["read", "write", "admin"] as const;
 export type Role = (typeof roles)[number];
 
-const userName = z.string().check(z.regex(/^[a-z_][a-z0-9_.-]{0,63}$/, "a user's name is 1 to 64 of a-z 0-9 _ . -"));
+export const userName = z
+  .string()
+  .check(z.regex(/^[a-z_][a-z0-9_.-]{0,63}$/, "a user's name is 1 to 64 of a-z 0-9 _ . -"));
 const password = z.string().check(z.minLength(8, "a password has at least 8 characters"), z.maxLength(1024));
 
 /** What a user may do, to which VMs (names or patterns) and which keys (prefixes). */

@@ -4,7 +4,7 @@ import { parseArguments, type Surroundings } from "../../../host-cli/parse-argum
 import { CommandError } from "../../../shared/cli/failure.ts";
 import { version } from "../../../shared/version.ts";
 
-const HERE: Surroundings = { hostname: "node7", socketDirectory: undefined };
+const HERE: Surroundings = { hostname: "node7", environment: {} };
 
 const EPOCH = "0123456789abcdef";
 
@@ -35,7 +35,7 @@ const argument = (key: string, value: string) => ({ from: "argument", key, value
 
 describe("a command line means", () => {
   const meanings: [words: string, command: object][] = [
-    ["-v web1 -k foo -V bar", { name: "set", values: [argument("foo", "bar")], style: "transcript", notes: [] }],
+    ["-v web1 -k foo -V bar", { name: "set", values: [argument("foo", "bar")], style: "transcript" }],
     ["-v web1 -k a -V 1 -k b -V 2", { name: "set", values: [argument("a", "1"), argument("b", "2")] }],
     ["-v web1 -k a -V -k", { name: "set", values: [argument("a", "-k")] }],
     ["-v web1 -k a -V --json", { name: "set", values: [argument("a", "--json")], style: "transcript" }],
@@ -66,9 +66,6 @@ describe("a command line means", () => {
     ["info -v web1 --json", { name: "info", style: "json", timeoutMs: undefined }],
     ["ping -v web1 --quiet", { name: "ping", style: "quiet" }],
     ["doctor --socket /run/web1.sock", { name: "doctor", target: { socket: "/run/web1.sock" } }],
-    ["-v web1 -q a -h localhost", { notes: [] }],
-    ["-v web1 -q a -h node7", { notes: [] }],
-    ["-v web1 -q a -h 127.0.0.1 -u admin -p x", { notes: [expect.stringContaining("-u and -p were not used")] }],
   ];
 
   it.each(meanings)("%s", (words, expected) => {
@@ -77,7 +74,7 @@ describe("a command line means", () => {
 });
 
 describe("the VM is looked for", () => {
-  const surroundings = { ...HERE, socketDirectory: "/from/environment" };
+  const surroundings = { ...HERE, environment: { VMMESSAGE_SOCKET_DIR: "/from/environment" } };
 
   it.each<[words: string, target: object]>([
     ["", { vm: "web1", socketDirectory: "/from/environment" }],
@@ -89,7 +86,7 @@ describe("the VM is looked for", () => {
   });
 
   it("in libvirt where the environment names an empty directory", () => {
-    expect(parse("ping -v web1", { ...HERE, socketDirectory: "" }).target.socketDirectory).toBeUndefined();
+    expect(parse("ping -v web1", { ...HERE, environment: { VMMESSAGE_SOCKET_DIR: "" } }).target.socketDirectory).toBeUndefined();
   });
 });
 
@@ -124,7 +121,6 @@ describe("refused with a sentence that helps", () => {
     ["-v web1 list --timeout 0", "it is not a duration"],
     ["-v web1 list --timeout 30d", "it is longer than 24 days"],
     ["-v web1 watch --since soon", "it is not N or EPOCH:N, as list and watch show them"],
-    ["-h ovm-manager -v web1 -q a", "-h ovm-manager: another host can only be reached through a manager"],
   ];
 
   it.each(refusals)("%s", (words, sentence) => {

@@ -1,11 +1,10 @@
 /** A watch that goes on where it was when the agent was restarted, or when it was cut off for not being read. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { RevisionArgument } from "../shared/cli/arguments.ts";
-import type { Cursor, NotificationParams } from "../shared/protocol/message.ts";
-import type { Notification } from "../shared/protocol/session.ts";
-import type { Guest } from "./guest.ts";
-
-export type Changed = NotificationParams<"changed">;
+import type { RevisionArgument } from "../../shared/cli/arguments.ts";
+import type { Cursor } from "../../shared/protocol/message.ts";
+import type { Notification } from "../../shared/protocol/session.ts";
+import type { Changed } from "../guest.ts";
+import type { GreetedAgent } from "./greeted-agent.ts";
 
 /** Between the end of a watch and the next: a guest that ends each at once does not keep us busy. */
 const RESUME_PAUSE_MS = 100;
@@ -14,7 +13,7 @@ export class Watch {
   readonly #prefix: string;
   readonly #onChanged: (changed: Changed) => void;
   readonly #failed = Promise.withResolvers<never>();
-  #guest: Guest | undefined;
+  #agent: GreetedAgent | undefined;
   #since: Cursor | undefined;
   #isStarting = false;
 
@@ -29,10 +28,10 @@ export class Watch {
     return this.#failed.promise;
   }
 
-  async start(guest: Guest, since?: RevisionArgument): Promise<void> {
-    this.#guest = guest;
-    if (since !== undefined) this.#since = { epoch: since.epoch ?? guest.greeting.epoch, revision: since.revision };
-    await this.#subscribe(guest);
+  async start(agent: GreetedAgent, since?: RevisionArgument): Promise<void> {
+    this.#agent = agent;
+    if (since !== undefined) this.#since = { epoch: since.epoch ?? agent.greeting.epoch, revision: since.revision };
+    await this.#subscribe(agent);
   }
 
   /** To be told that the agent was restarted. */
@@ -49,19 +48,19 @@ export class Watch {
   };
 
   async #resume(): Promise<void> {
-    const guest = this.#guest;
+    const agent = this.#agent;
     // Before the start, and while one is under way, the watch is asked for anyway.
-    if (guest === undefined || this.#isStarting) return;
+    if (agent === undefined || this.#isStarting) return;
     this.#isStarting = true;
     await sleep(RESUME_PAUSE_MS);
-    await this.#subscribe(guest).catch(this.#failed.reject);
+    await this.#subscribe(agent).catch(this.#failed.reject);
   }
 
-  async #subscribe(guest: Guest): Promise<void> {
+  async #subscribe(agent: GreetedAgent): Promise<void> {
     this.#isStarting = true;
     try {
       const since = this.#since;
-      await guest.read("watch", { prefix: this.#prefix, ...(since !== undefined && { since }) });
+      await agent.read("watch", { prefix: this.#prefix, ...(since !== undefined && { since }) });
     } finally {
       this.#isStarting = false;
     }

@@ -1,0 +1,151 @@
+import type { FleetRequest, FleetResult, FleetSummary } from "../../shared/api/schemas.ts";
+import { CommandError, Interruption } from "../../shared/cli/failure.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../shared/client.ts";
+import { readEntries } from "../../shared/cli/value-sources.ts";
+import { type ErrorCode, unreachable } from "../../shared/protocol/errors.ts";
+import { newMessageId } from "../../shared/random.ts";
+import { unlessAborted } from "../../shared/abort.ts";
+import type { FleetCommand, FleetRequestCommand } from "../command.ts";
+import type { Context } from "../context.ts";
+import { FleetReport } from "../managed/fleet-report.ts";
+import { failureOf } from "../managed/fleet-result.ts";
+import { ManagerLostError } from "../managed/connect.ts";
+import type { Manager } from "../managed/manager.ts";
+import { openNeededManager } from "../managed/open-manager.ts";
+import { sendingFields } from "../managed/sending.ts";
+import { selectVms } from "../managed/select-vms.ts";
+
+/** Of the time there is, what the manager's last answers need to arrive. Not measured. */
+const ANSWER_MARGIN_MS = 500;
+
+type Request = FleetRequest["request"];
+
+/** One request for many VMs, whose results are told as they come. */
+export async function fleet(command: FleetCommand, context: Context): Promise<void> {
+  const { request, style } = command;
+  const vms = await selectVms(command.vms, context);
+  const messageId = newMessageId();
+  const body: FleetRequest = { vms, request: await requestOf(request, messageId, context) };
+  using manager = await openNeededManager(command, context, { lasts: "wait" });
+  using report = new FleetReport(request, style, context);
+  const outcome = new Outcome(isChange(request));
+  try {
+    await follow(manager, body, outcome, report);
+  } catch (error) {
+    report.close();
+    const unknown = outcome.unknownInWords(messageId);
+    if (error instanceof Interruption && unknown !== undefined) context.output.note(`interrupted; ${unknown}`);
+    throw error instanceof ManagerLostError ? outcome.lost(error, messageId) : error;
+  }
+  report.finish(outcome.summary, isChange(request) ? messageId : undefined);
+  outcome.assertDone();
+}
+
+async function follow(manager: Manager, body: FleetRequest, outcome: Outcome, report: FleetReport): Promise<void> {
+  for await (const { event, data } of manager.stream("sendFleet", { body })) {
+    switch (event) {
+      case "begin":
+        if (data.vms === 0) throw new CommandError("failed", `no VM matches ${selectionInWords(body)}; nothing was sent`);
+        outcome.total = data.vms;
+        await report.begin(data.vms);
+        break;
+      case "result":
+        outcome.take(data);
+        await report.take(data);
+        break;
+      case "summary":
+        outcome.summary = data;
+        return;
+      default:
+        unreachable(event);
+    }
+  }
+  throw new ManagerLostError("the manager's answer ended early", { wasSent: true });
+}
+
+/** What became of the whole. */
+class Outcome {
+  readonly #isChange: boolean;
+  readonly #codes = new Set<ErrorCode>();
+  #results = 0;
+  /** How many VMs there are; undefined till the manager has said so. */
+  total: number | undefined;
+  summary: FleetSummary = { vms: 0, done: 0, queued: 0, failed: 0 };
+
+  constructor(isChange: boolean) {
+    this.#isChange = isChange;
+  }
+
+  take(result: FleetResult): void {
+    this.#results += 1;
+    const failure = failureOf(result);
+    if (failure !== undefined) this.#codes.add(failure.code);
+  }
+
+  /** Throws CommandError: `partial` when some failed, and when all did for the same reason, that one. */
+  assertDone(): void {
+    const { vms, failed } = this.summary;
+    if (failed === 0) return;
+    const [code = "failed"] = this.#codes;
+    const isSame = failed === vms && this.#codes.size === 1;
+    throw new CommandError(isSame ? code : "partial", `${failed} of ${vms} VMs failed`, { ...this.summary });
+  }
+
+  /** For whom it is not known what happened; undefined before anything was sent. */
+  unknownInWords(messageId: string): string | undefined {
+    if (this.total === undefined) return undefined;
+    const answered = `${this.#results} of ${this.total} VMs have answered`;
+    if (!this.#isChange) return answered;
+    return `${answered}; for the others it is not known whether the message ${messageId} reached them`;
+  }
+
+  lost(error: ManagerLostError, messageId: string): CommandError {
+    const unknown = this.unknownInWords(messageId);
+    const code = this.#isChange && error.wasSent ? "unconfirmed" : "unreachable";
+    const message = unknown === undefined ? error.message : `${error.message}; ${unknown}`;
+    const details = { ...(this.total !== undefined && { vms: this.total }), answered: this.#results };
+    return new CommandError(code, message, { ...details, ...(this.#isChange && { messageId }) }, { cause: error });
+  }
+}
+
+function isChange({ name }: FleetRequestCommand): boolean {
+  return name === "set" || name === "delete" || name === "clear";
+}
+
+async function requestOf(command: FleetRequestCommand, messageId: string, context: Context): Promise<Request> {
+  switch (command.name) {
+    case "set": {
+      const entries = await unlessAborted(context.interrupt, readEntries(command, context.stdin));
+      const params = { messageId, entries, ...command.condition };
+      const waitFor = command.waitAck ? ("acknowledged" as const) : ("delivered" as const);
+      return { method: "set", params, ...sendingFields(command.sending), waitFor, waitMs: waitMs(command) };
+    }
+    case "delete": {
+      const params = { messageId, keys: command.keys, ...command.condition };
+      return { method: "delete", params, ...sendingFields(command.sending), ...delivered(command) };
+    }
+    case "clear":
+      return { method: "clear", params: { messageId }, ...sendingFields(command.sending), ...delivered(command) };
+    case "get":
+      return { method: "get", params: { key: command.key } };
+    case "ping":
+      return { method: "ping" };
+    default:
+      return unreachable(command);
+  }
+}
+
+function delivered(command: FleetRequestCommand) {
+  return { waitFor: "delivered" as const, waitMs: waitMs(command) };
+}
+
+/** How long each VM is waited for; many are, at a time, within the whole's. */
+function waitMs({ timeoutMs = DEFAULT_TIMEOUT_MS }: FleetRequestCommand): number {
+  return Math.floor(timeoutMs - Math.min(ANSWER_MARGIN_MS, timeoutMs / 4));
+}
+
+function selectionInWords({ vms }: FleetRequest): string {
+  if ("all" in vms) return "(the manager knows none)";
+  const [first = "", ...more] = vms.names;
+  return more.length === 0 ? `'${first}'` : `'${first}' or the ${more.length} others`;
+}

@@ -1,0 +1,44 @@
+import { CommandError } from "../../shared/cli/failure.ts";
+import type { Receipt } from "../../shared/api/schemas.ts";
+import type { ReceiptCommand } from "../command.ts";
+import type { Context } from "../context.ts";
+import { openNeededManager } from "../managed/open-manager.ts";
+import { tableLines } from "../table.ts";
+import { WAIT_TIMEOUT_MS } from "../timing.ts";
+
+/** Of the time there is, what the manager's answer needs to arrive. Not measured. */
+const ANSWER_MARGIN_MS = 500;
+
+/** `receipt MESSAGE-ID [--wait-ack]`: what became of a message. */
+export async function receipt(command: ReceiptCommand, context: Context): Promise<void> {
+  const { messageId, waitAck, style, timeoutMs = WAIT_TIMEOUT_MS } = command;
+  using manager = await openNeededManager(command, context, { lasts: waitAck ? "wait" : "answer" });
+  const waitMs = Math.max(0, timeoutMs - Math.min(ANSWER_MARGIN_MS, timeoutMs / 4));
+  const query = waitAck ? { waitFor: "acknowledged", waitMs: Math.floor(waitMs) } : {};
+  const found = await manager.readLate("getReceipt", { params: { messageId }, query });
+  if (style === "json") context.output.json(found);
+  else if (style === "quiet") context.output.line(found.state);
+  else for (const line of tableLines(["message", found.messageId], rows(found))) context.output.line(line);
+  if (!waitAck || found.state === "acknowledged") return;
+  const { vm, state } = found;
+  const message = `the message to '${vm.name}' is ${state}, and nothing acknowledged it`;
+  throw new CommandError("unconfirmed", message, { vm: vm.name, messageId, state });
+}
+
+function rows({ vm, state, method, keys, by, refusal, acknowledgement, ...receipt }: Receipt): string[][] {
+  const all: [string, string | undefined][] = [
+    ["vm", vm.name],
+    ["state", state],
+    ["change", [method, ...keys].join(" ")],
+    ["by", by],
+    ["queued", receipt.queuedAt],
+    ["expires", state === "queued" ? receipt.expiresAt : undefined],
+    ["delivered", receipt.deliveredAt],
+    ["read", receipt.readAt],
+    ["acknowledged", receipt.acknowledgedAt],
+    ["result", acknowledgement?.result],
+    ["ended", receipt.endedAt],
+    ["refused", refusal?.message],
+  ];
+  return all.filter((line): line is [string, string] => line[1] !== undefined);
+}

@@ -1,0 +1,187 @@
+/** A guest that is asked through a manager, which answers for it while it is away. */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { ChangeMethod, NewMessage, Receipt, VmSummary } from "../../shared/api/schemas.ts";
+import { CommandError } from "../../shared/cli/failure.ts";
+import type { WholeList } from "../../shared/list-all.ts";
+import type { Params, Result } from "../../shared/protocol/message.ts";
+import type { CommonOptions, SendingOptions } from "../command.ts";
+import type { Context } from "../context.ts";
+import type { ManagerAddress } from "../door.ts";
+import type { Answered, Changed, Guest, Sent, WatchRequest } from "../guest.ts";
+import type { Expectations } from "../open-guest.ts";
+import { WAIT_TIMEOUT_MS } from "../timing.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../shared/client.ts";
+import { sentences, type Transcript } from "../transcript.ts";
+import { ManagerLostError } from "./connect.ts";
+import type { Manager } from "./manager.ts";
+import { openManager } from "./open-manager.ts";
+import { deliveredResult, sendingFields } from "./sending.ts";
+import { followKeys } from "./follow-keys.ts";
+
+interface Opening {
+  command: CommonOptions;
+  context: Context;
+  transcript: Transcript;
+  expectations: Expectations;
+}
+
+/** Of the time that is left, what the manager's answer needs to arrive. Not measured. */
+const ANSWER_MARGIN_MS = 500;
+
+/** Between two attempts to hand over a message, while the manager is restarted. */
+const RETRY_PAUSE_MS = 250;
+
+/** Asks the manager for the VM. */
+export async function openManagedGuest(address: ManagerAddress, opening: Opening): Promise<Guest> {
+  const { command, context, transcript, expectations } = opening;
+  const vm = command.target.vm;
+  if (vm === undefined) throw new CommandError("usage", "which VM? name it with -v VM");
+  const { lasts = "answer" } = expectations;
+  const manager = await openManager(address, { command, context }, lasts);
+  try {
+    const summary = await manager.read("showVm", { params: { vm } });
+    transcript.say(sentences.connected, sentences.status(summary.name, summary.status));
+    const timeMs = command.timeoutMs ?? (lasts === "wait" ? WAIT_TIMEOUT_MS : DEFAULT_TIMEOUT_MS);
+    return new ManagedGuest(manager, summary, { context, endMs: performance.now() + timeMs });
+  } catch (error) {
+    manager[Symbol.dispose]();
+    throw error;
+  }
+}
+
+class ManagedGuest implements Guest {
+  readonly isExclusive = false;
+  readonly #manager: Manager;
+  readonly #vm: VmSummary;
+  readonly #context: Context;
+  /** When the command's time is up, on the clock of `performance.now()`. */
+  readonly #endMs: number;
+  readonly #closing = new AbortController();
+
+  constructor(manager: Manager, vm: VmSummary, { context, endMs }: { context: Context; endMs: number }) {
+    this.#manager = manager;
+    this.#vm = vm;
+    this.#context = context;
+    this.#endMs = endMs;
+  }
+
+  get name(): string {
+    return this.#vm.name;
+  }
+
+  async get(key: string): Promise<Answered<Result<"get">>> {
+    const { epoch, entry, from, asOf, pending } = await this.#manager.read("getKey", { params: { ...this.#params, key } });
+    return { epoch, entry, origin: { from, asOf, pending } };
+  }
+
+  async list(prefix: string): Promise<Answered<WholeList>> {
+    const asked = { params: this.#params, query: { prefix } };
+    const { epoch, revision, usedBytes, limitBytes, entries, ...rest } = await this.#manager.read("listKeys", asked);
+    const { from, asOf, pending } = rest;
+    return { epoch, revision, usedBytes, limitBytes, entries, origin: { from, asOf, pending } };
+  }
+
+  info(): Promise<Result<"info">> {
+    return this.#manager.read("infoVm", { params: this.#params });
+  }
+
+  async ping(): Promise<{ roundTripMs: number; uptimeMs: number }> {
+    const { roundTripMs, uptimeMs } = await this.#manager.read("pingVm", { params: this.#params });
+    return { roundTripMs, uptimeMs };
+  }
+
+  async send<M extends ChangeMethod>(method: M, params: Params<M>, options?: SendingOptions): Promise<Sent<M>> {
+    // A VM that is away is not waited for: the message is safe with the manager.
+    const isNear = ["up", "connecting"].includes(this.#vm.link.state);
+    const receipt = await this.#handOver(params.messageId, () => {
+      const waiting = isNear ? { waitFor: "delivered" as const, waitMs: this.#waitMs() } : {};
+      return { method, params, ...(options && sendingFields(options)), ...waiting } as NewMessage;
+    });
+    const result = deliveredResult(method, receipt);
+    if (result === undefined) return { state: "queued", receipt };
+    return { state: "delivered", result, receipt };
+  }
+
+  async acknowledgement(messageId: string): Promise<{ key: string; result?: string | undefined }> {
+    const receipt = await this.#awaitAcknowledgement(messageId);
+    // Refused or expired while it waited.
+    const isDelivered = deliveredResult(receipt.method, receipt) !== undefined;
+    if (receipt.acknowledgement !== undefined) return receipt.acknowledgement;
+    const state = isDelivered ? "has the message" : "is away and gets the message when it answers";
+    const message = `'${this.name}' ${state}, but nothing there acknowledged it: the time is up`;
+    throw new CommandError("unconfirmed", message, { vm: this.name, messageId, state: receipt.state });
+  }
+
+  async watch({ prefix, since, changed, late }: WatchRequest): Promise<never> {
+    const signal = AbortSignal.any([this.#manager.signal, this.#closing.signal]);
+    const epoch = since?.epoch ?? this.#vm.agent?.epoch;
+    try {
+      return await followKeys(this.#manager, {
+        vm: this.#vm,
+        prefix,
+        since: since !== undefined && epoch !== undefined ? { epoch, revision: since.revision } : undefined,
+        changed: (batch: Changed) => {
+          changed(batch);
+          return this.#context.output.drained();
+        },
+        note: (text) => {
+          this.#context.output.note(text);
+        },
+        signal,
+      });
+    } catch (error) {
+      if (late !== undefined && error instanceof ManagerLostError && signal.aborted) throw late("the time is up");
+      throw error;
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    this.#manager[Symbol.dispose]();
+    return Promise.resolve();
+  }
+
+  get #params(): { vm: string } {
+    return { vm: this.#vm.id };
+  }
+
+  /** How long the manager may hold back its answer so that it still comes in time. */
+  #waitMs(): number {
+    const leftMs = this.#endMs - performance.now();
+    return Math.max(0, Math.floor(leftMs - Math.min(ANSWER_MARGIN_MS, leftMs / 4)));
+  }
+
+  /** Again under the same messageId while the manager is lost: it has one effect. */
+  async #handOver(messageId: string, message: () => NewMessage): Promise<Receipt> {
+    let wasSent = false;
+    for (;;) {
+      try {
+        return await this.#manager.readLate("sendMessage", { params: this.#params, body: message() });
+      } catch (error) {
+        if (!(error instanceof ManagerLostError)) throw error;
+        wasSent ||= error.wasSent;
+        if (this.#manager.signal.aborted) throw wasSent ? this.#unconfirmed(messageId, error) : error;
+      }
+      await sleep(RETRY_PAUSE_MS, undefined, { signal: this.#manager.signal }).catch(() => undefined);
+    }
+  }
+
+  async #awaitAcknowledgement(messageId: string): Promise<Receipt> {
+    for (;;) {
+      try {
+        const query = { waitFor: "acknowledged", waitMs: this.#waitMs() };
+        return await this.#manager.readLate("getReceipt", { params: { messageId }, query });
+      } catch (error) {
+        if (!(error instanceof ManagerLostError)) throw error;
+        if (this.#manager.signal.aborted) throw this.#unconfirmed(messageId, error);
+      }
+      await sleep(RETRY_PAUSE_MS, undefined, { signal: this.#manager.signal }).catch(() => undefined);
+    }
+  }
+
+  #unconfirmed(messageId: string, cause: Error): CommandError {
+    const what = `the change was sent to the manager and not confirmed for '${this.name}'`;
+    const message = `${what}: ${cause.message}; it may or may not be done`;
+    return new CommandError("unconfirmed", message, { vm: this.name, messageId }, { cause });
+  }
+}

@@ -1,0 +1,307 @@
+/** The command line as commander knows it: options, commands and their help. What it all means is parse-arguments.ts. */
+import { Command as Program, InvalidArgumentError, Option } from "commander";
+import { duration, keyAndFile, revision, type RevisionArgument, timeout } from "../shared/cli/arguments.ts";
+import { usageError } from "../shared/cli/failure.ts";
+import type { ValueSource } from "../shared/cli/value-sources.ts";
+import { version } from "../shared/version.ts";
+import type { Role } from "../shared/api/schemas.ts";
+import { COMMAND_EXAMPLES, DESCRIPTION, HELP_AFTER, USAGE } from "./help.ts";
+
+/** The options that all commands are parsed with; those that say keys and values go to {@link Words} in their order. */
+export interface Options {
+  user?: string;
+  password?: string;
+  tokenFile?: string;
+  host?: string;
+  manager?: string;
+  direct?: true;
+  ca?: string;
+  fingerprint?: string;
+  vm?: string[];
+  all?: true;
+  vmsFrom?: string;
+  query?: string;
+  socket?: string;
+  socketDir?: string;
+  connect?: string;
+  json?: true;
+  quiet?: true;
+  timeout?: number;
+  ttl?: number;
+  secret?: true;
+  readOnly?: true;
+  ifAbsent?: true;
+  ifRevision?: RevisionArgument;
+  expires?: number;
+  log?: true;
+  waitAck?: true;
+  since?: RevisionArgument;
+}
+
+/** The options of single commands of the manager. */
+export interface OwnOptions {
+  received?: true;
+  limit?: number;
+  before?: number;
+  who?: string;
+  role?: Role;
+  vms?: string[];
+  keys?: string[];
+  publicKey?: string[];
+  newPassword?: true;
+  label?: string;
+  lifetime?: number;
+}
+
+/** The commands with a name of their own, as they stand on the command line. */
+export type CommandWord =
+  | "set"
+  | "get"
+  | "delete"
+  | "clear"
+  | "list"
+  | "watch"
+  | "wait"
+  | "info"
+  | "ping"
+  | "doctor"
+  | "vms"
+  | "messages"
+  | "receipt"
+  | "user list"
+  | "user add"
+  | "user change"
+  | "user remove"
+  | "token list"
+  | "token create"
+  | "token revoke"
+  | "audit"
+  | "health";
+
+/** What was said, before it is checked. */
+export interface Words {
+  command: CommandWord | undefined;
+  operands: string[];
+  values: (ValueSource | { from: "nothing"; key: string })[];
+  own: OwnOptions;
+}
+
+/** @param print takes the texts of `--help` and `--version` */
+export function makeProgram(words: Words, print: (text: string) => void): Program {
+  const program = new Program("vmmessage")
+    .exitOverride()
+    .configureOutput({ writeOut: print, writeErr: () => undefined })
+    .usage(USAGE)
+    .description(DESCRIPTION)
+    .version(`vmmessage ${version}`, "--version", "print the version")
+    .helpOption("--help", "print this help")
+    .helpCommand(false)
+    .addHelpText("after", HELP_AFTER)
+    .allowExcessArguments()
+    .action((_options, { args }: Program) => {
+      words.operands = args;
+    });
+  addTargetOptions(program);
+  addManagerOptions(program);
+  addMessageOptions(program, words);
+  addAnswerOptions(program);
+  addVmCommands(program, words);
+  addManagerCommands(program, words);
+  return program;
+}
+
+function addTargetOptions(program: Program): void {
+  program
+    .optionsGroup("Which VM:")
+    .option("-v, --vm <vm>", "the name of the virtual machine; a pattern ('web*') or several mean many", several)
+    .option("--all", "all VMs of the manager")
+    .option("--vms-from <file>", "the VMs that a file names, one a line; - is the standard input")
+    .option("--socket <path>", "the Unix socket of its channel")
+    .option("--socket-dir <dir>", "a directory with a socket for each VM")
+    .option("--connect <uri>", "libvirt's connection URI, as virsh -c takes it");
+}
+
+function addManagerOptions(program: Program): void {
+  program
+    .optionsGroup("Which manager, and who asks it:")
+    .option("-h, --host <host[:port]>", "the manager's host; this one is asked through its socket")
+    .option("-u, --user <user>", "a user of the manager")
+    .option("-p, --password <password>", "the user's password; - reads it, from a terminal without showing it")
+    .option("--token-file <path>", "the file with a token, in place of a user and a password")
+    .option("--ca <file>", "trust the certificates of this authority too (PEM)")
+    .option("--fingerprint <sha256>", "trust exactly the manager's certificate with this fingerprint", fingerprint)
+    .option("--manager <path>", "the Unix socket of the manager on this host")
+    .option("--direct", "never ask a manager: go straight to the VM's channel");
+}
+
+function addMessageOptions(program: Program, words: Words): void {
+  program
+    .optionsGroup("Messages:")
+    .option("-k, --key <key>", "a key to set; a -V follows it", (key) => {
+      words.values.push({ from: "nothing", key });
+    })
+    .option("-V, --value <value>", "the value of the key before it, literally", (value) => {
+      const last = words.values.at(-1);
+      if (last?.from !== "nothing") throw usageError("a -V VALUE has no -k KEY before it");
+      words.values[words.values.length - 1] = { from: "argument", key: last.key, value };
+    })
+    .option("--value-file <key=path>", "a key to set to the bytes of a file", (text) => {
+      words.values.push(keyAndFile(text));
+    })
+    .option("--value-stdin <key>", "a key to set to the bytes of the standard input", (key) => {
+      words.values.push({ from: "stdin", key });
+    })
+    .option("-q, --query <key>", "the key to query", once("a second key to query"))
+    .option("--ttl <duration>", "forget the keys after this time: 90, 10m, 2h, 7d", duration)
+    .option("--secret", "keep the values off the guest's disk and out of lists")
+    .option("--read-only", "let nothing in the guest change the keys")
+    .option("--if-absent", "only if none of the keys exists")
+    .option("--if-revision <[epoch:]n>", "only if the keys did not change after this revision", revision)
+    .option("--expires <duration>", "do not deliver the message later than this (manager only)", duration)
+    .option("--log", "write the values to the manager's audit log (manager only)")
+    .option("--wait-ack", "wait until a program in the guest acknowledges the message");
+}
+
+function addAnswerOptions(program: Program): void {
+  program
+    .optionsGroup("Answers:")
+    .option("--json", "answer with one JSON object (watch, many VMs: one a line)")
+    .option("--quiet", "answer with the bare value only, byte for byte")
+    .option("--since <[epoch:]n>", "watch: go on after this revision", revision)
+    .option(
+      "--timeout <duration>",
+      "give up after this time (default: 10 s; wait, --wait-ack, many VMs: 60 s)",
+      timeout,
+    );
+}
+
+function addVmCommands(program: Program, words: Words): void {
+  const command = adderTo(program, words);
+  program.commandsGroup("Commands:");
+  command("set", "<key=value...>", "the same as -k KEY -V VALUE");
+  command("get", "<key>", "the same as -q KEY");
+  command("delete", "<key...>", "delete keys");
+  command("clear", "", "delete all keys");
+  command("list", "[prefix]", "list the keys as a table");
+  command("watch", "[prefix]", "print the keys and then every change, till interrupted");
+  command("wait", "<key>", "wait till a key is set, and print its value");
+  command("info", "", "what the guest's agent says of itself");
+  command("ping", "", "how fast the guest's agent answers");
+  command("doctor", "", "find out why a VM does not answer");
+}
+
+function addManagerCommands(program: Program, words: Words): void {
+  const command = adderTo(program, words);
+  program.commandsGroup("Commands of the manager:");
+  command("vms", "[pattern]", "the VMs that the manager knows, as a table");
+  command("messages", "", "what was sent to a VM and became of it, the newest first")
+    .option("--received", "what came from the VM instead")
+    .addOption(limitOption());
+  command("receipt", "<message-id>", "what became of a message");
+  addUserCommands(group(program, "user", "the manager's users"), words);
+  addTokenCommands(group(program, "token", "tokens, for programs that ask the manager"), words);
+  command("audit", "", "who did what, the newest first")
+    .option("--who <name>", "only what this user did")
+    .option("--before <id>", "only what came before this record", count)
+    .addOption(limitOption());
+  command("health", "", "what works in the manager and what does not");
+}
+
+function addUserCommands(users: Program, words: Words): void {
+  const command = adderTo(users, words, "user ");
+  command("list", "", "all users");
+  addUserProperties(command("add", "<name>", "make a user"));
+  addUserProperties(command("change", "<name>", "change a user; what is not given stays"));
+  command("remove", "<name>", "remove a user and their tokens");
+}
+
+function addUserProperties(command: Program): void {
+  command
+    .addOption(new Option("--role <role>", "what the user may do").choices(["read", "write", "admin"]))
+    .option("--vms <pattern>", "the VMs the user may ask for; may be repeated", several)
+    .option("--keys <prefix>", "the keys the user may ask for; may be repeated", several)
+    .option("--public-key <file>", "a public key of the user's, for the console; may be repeated", several)
+    .option("--new-password <->", "read the user's password, from a terminal without showing it", fromInput);
+}
+
+function addTokenCommands(tokens: Program, words: Words): void {
+  const command = adderTo(tokens, words, "token ");
+  command("list", "", "all tokens, without their secrets");
+  command("create", "<user>", "make a token, which is shown once")
+    .option("--label <text>", "what it is for")
+    .option("--lifetime <duration>", "when it ends", duration);
+  command("revoke", "<id>", "revoke a token");
+}
+
+/** A word that only stands before others. */
+function group(program: Program, name: string, description: string): Program {
+  return program
+    .command(name)
+    .description(description)
+    .helpOption("--help", "print this help")
+    .helpCommand(false)
+    .addHelpText("after", `\n${COMMAND_EXAMPLES[name] ?? ""}`);
+}
+
+type CommandBelow<Prefix extends string> = CommandWord extends infer W
+  ? W extends `${Prefix}${infer Name}`
+    ? Name
+    : never
+  : never;
+
+function adderTo<Prefix extends "" | "user " | "token " = "">(parent: Program, words: Words, prefix?: Prefix) {
+  return (name: CommandBelow<Prefix>, operands: string, description: string): Program => {
+    const word = `${prefix ?? ""}${name}` as CommandWord;
+    const examples = COMMAND_EXAMPLES[word];
+    return parent
+      .command(`${name} ${operands}`.trimEnd())
+      .description(description)
+      .allowExcessArguments(false)
+      .helpOption("--help", "print this help")
+      .addHelpText("after", `${examples === undefined ? "" : `\n${examples}\n`}\nThe options: vmmessage --help`)
+      .action((...args: unknown[]) => {
+        const command = args.at(-1) as Program;
+        words.command = word;
+        words.operands = command.args;
+        words.own = command.opts<OwnOptions>();
+      });
+  };
+}
+
+function limitOption(): Option {
+  return new Option("--limit <n>", "at most so many (1 to 1000)").argParser((text) => {
+    const limit = count(text);
+    if (limit < 1 || limit > 1000) throw new InvalidArgumentError("it is not from 1 to 1000");
+    return limit;
+  });
+}
+
+function count(text: string): number {
+  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError("it is not a number");
+  return Number(text);
+}
+
+/** 64 hexadecimal digits, with or without the colons that openssl prints. */
+function fingerprint(text: string): string {
+  const digits = text.replace(/^sha256[:=]/i, "").replaceAll(":", "").toLowerCase();
+  if (!/^[0-9a-f]{64}$/.test(digits)) {
+    throw new InvalidArgumentError("it is not the SHA-256 of a certificate: 64 hexadecimal digits");
+  }
+  return digits;
+}
+
+function fromInput(text: string): true {
+  if (text === "-") return true;
+  throw new InvalidArgumentError("others can see a command line; give - and the password on the standard input");
+}
+
+function several(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+function once(what: string) {
+  return (value: string, previous: string | undefined): string => {
+    if (previous !== undefined) throw new InvalidArgumentError(`it is ${what}; give one`);
+    return value;
+  };
+}

@@ -1,0 +1,22 @@
+/** How long a command may take: what the user said, or what the command's kind of waiting needs. */
+import { DEFAULT_TIMEOUT_MS } from "../shared/client.ts";
+
+/** How long programs in guests, and many VMs together, are waited for, unless the user says otherwise. */
+export const WAIT_TIMEOUT_MS = 60_000;
+
+/** What a command waits for: answers, a program in the guest, or the user's Ctrl-C. */
+export type Lasting = "answer" | "wait" | "endless";
+
+export interface TimeLimits {
+  /** Bounds each answer. */
+  answerTimeoutMs: number;
+  /** Ends whatever is under way: the command's time is up, or a signal came. */
+  signal: AbortSignal;
+}
+
+export function timeLimits(timeoutMs: number | undefined, lasts: Lasting, interrupt: AbortSignal): TimeLimits {
+  const answerTimeoutMs = timeoutMs ?? DEFAULT_TIMEOUT_MS;
+  if (lasts === "endless") return { answerTimeoutMs, signal: interrupt };
+  const wholeMs = timeoutMs ?? (lasts === "wait" ? WAIT_TIMEOUT_MS : DEFAULT_TIMEOUT_MS);
+  return { answerTimeoutMs, signal: AbortSignal.any([interrupt, AbortSignal.timeout(wholeMs)]) };
+}

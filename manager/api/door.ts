@@ -1,0 +1,236 @@
+/** One place where the API is served: a Unix socket that stands for a principal, or a TLS address that asks for one. */
+import { once } from "node:events";
+import type { FastifyInstance } from "fastify";
+import { createServer as createHttpServer, type RequestListener, type Server as HttpServer } from "node:http";
+import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
+import type { AddressInfo, Socket } from "node:net";
+import { CommandError } from "../../shared/cli/failure.ts";
+import { unreachable } from "../../shared/protocol/errors.ts";
+import type { Principal } from "../access/principal.ts";
+import type { Log } from "../log.ts";
+import { type ApiParts, buildApi } from "./app.ts";
+import { Calls } from "./calls.ts";
+import { type CertificateFiles, readCertificate } from "./certificate.ts";
+import type { ApiLimits } from "./limits.ts";
+import { HttpError, PROBLEM_TYPE, refusalOf } from "./problems.ts";
+import { listenAtPath, type UnixSocketOptions } from "./unix-socket.ts";
+
+/** Whoever may connect is `principal`, until they say who they are. */
+export interface UnixDoorOptions extends UnixSocketOptions {
+  type: "unix";
+  principal: Pick<Principal, "role" | "vms" | "keys">;
+}
+
+/** TLS 1.2 or newer, never plain HTTP. Nothing is served here without credentials, `/health` neither. */
+export interface TlsDoorOptions extends CertificateFiles {
+  type: "tls";
+  /** An address or a name of this machine: `0.0.0.0`, `::`. */
+  address: string;
+  /** 0 is any that is free. */
+  port: number;
+}
+
+export type DoorOptions = UnixDoorOptions | TlsDoorOptions;
+
+/** A refused connection is told once in this time, not once for each. */
+const FULL_WARNING_INTERVAL_MS = 60_000;
+
+/** What was told to stop gets this long to say so. */
+const STOPPED_GRACE_MS = 1000;
+
+/** The first byte of a TLS record with a handshake (RFC 8446, section 5.1). */
+const TLS_HANDSHAKE = 0x16;
+
+export class Door {
+  /** `unix:PATH` or `https:ADDRESS:PORT`, as it listens. */
+  readonly name: string;
+  readonly #parts: ApiParts;
+  readonly #app: FastifyInstance;
+  readonly #server: HttpServer | HttpsServer;
+  readonly #calls: Calls;
+  readonly #removePath: () => Promise<void>;
+  readonly #certificate: { server: HttpsServer; files: CertificateFiles } | undefined;
+  #closed: Promise<void> | undefined;
+
+  private constructor(parts: ApiParts, opened: Opened) {
+    this.name = opened.name;
+    this.#parts = parts;
+    this.#app = opened.app;
+    this.#server = opened.server;
+    this.#calls = opened.calls;
+    this.#removePath = opened.removePath;
+    this.#certificate = opened.certificate;
+  }
+
+  /** Rejects with CommandError when it cannot listen there. */
+  static async open(parts: ApiParts, options: DoorOptions): Promise<Door> {
+    const calls = new Calls(parts.limits.requests);
+    switch (options.type) {
+      case "unix":
+        return new Door(parts, await openUnixDoor(parts, options, calls));
+      case "tls":
+        return new Door(parts, await openTlsDoor(parts, options, calls));
+      default:
+        return unreachable(options);
+    }
+  }
+
+  /** Reads the certificate's files again; new connections get what is in them. If they do not fit, all stays as it is. */
+  async reload(): Promise<void> {
+    if (this.#certificate === undefined) return;
+    const { server, files } = this.#certificate;
+    server.setSecureContext(await readCertificate(files));
+  }
+
+  /** Accepts nothing more, ends streams, lets requests end for a while, and stops those that have not. */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    const stopping = new CommandError("unreachable", "the manager stops; try again");
+    const closed = once(this.#server, "close");
+    await this.#removePath();
+    this.#server.close();
+    this.#calls.stop(stopping, "streams");
+    await this.#calls.idle(this.#parts.limits.closeGraceMs);
+    this.#calls.stop(stopping, "all");
+    await this.#calls.idle(STOPPED_GRACE_MS);
+    this.#server.closeAllConnections();
+    await closed;
+    await this.#app.close();
+  }
+}
+
+interface Opened {
+  name: string;
+  app: FastifyInstance;
+  server: HttpServer | HttpsServer;
+  calls: Calls;
+  removePath: () => Promise<void>;
+  certificate: { server: HttpsServer; files: CertificateFiles } | undefined;
+}
+
+async function openUnixDoor(parts: ApiParts, options: UnixDoorOptions, calls: Calls): Promise<Opened> {
+  const name = `unix:${options.path}`;
+  const { role, vms, keys } = options.principal;
+  const principal: Principal = { name: `socket:${options.path}`, via: name, role, vms, keys };
+  const server = createHttpServer(httpOptions(parts.limits));
+  const app = await buildApi(parts, { name, principal, via: () => name, calls, serverFactory: servingOn(server) });
+  guard(server, { name, calls, ...parts });
+  const removePath = await listenAtPath(server, options);
+  return { name, app, server, calls, removePath, certificate: undefined };
+}
+
+async function openTlsDoor(parts: ApiParts, options: TlsDoorOptions, calls: Calls): Promise<Opened> {
+  const { address, port } = options;
+  const certificate = await readCertificate(options);
+  const { limits } = parts;
+  const server = createHttpsServer({ ...httpOptions(limits), ...certificate, handshakeTimeout: limits.headersMs });
+  const app = await buildApi(parts, {
+    name: `https:${hostAndPort(address, port)}`,
+    principal: undefined,
+    via: (request) => `https:${plainAddress(request.socket.remoteAddress)}`,
+    calls,
+    serverFactory: servingOn(server),
+  });
+  guard(server, { name: `https:${hostAndPort(address, port)}`, calls, ...parts });
+  try {
+    server.listen(port, address);
+    await once(server, "listening");
+  } catch (error) {
+    const reason = (error as Error).message;
+    const where = hostAndPort(address, port);
+    throw new CommandError("failed", `cannot listen on ${where}: ${reason}`, {}, { cause: error });
+  }
+  const name = `https:${hostAndPort(address, (server.address() as AddressInfo).port)}`;
+  const removePath = () => Promise.resolve();
+  return { name, app, server, calls, removePath, certificate: { server, files: options } };
+}
+
+function httpOptions(limits: ApiLimits) {
+  return {
+    headersTimeout: limits.headersMs,
+    requestTimeout: limits.requestMs,
+    keepAliveTimeout: limits.idleConnectionMs,
+    connectionsCheckingInterval: limits.checkIntervalMs,
+    maxHeaderSize: limits.headerBytes,
+  };
+}
+
+/** Fastify's routes on a server of ours: it is we who listen and close. */
+function servingOn(server: HttpServer | HttpsServer) {
+  return (handler: RequestListener): HttpServer => {
+    server.on("request", handler);
+    return server;
+  };
+}
+
+function hostAndPort(address: string, port: number): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+/** A socket for IPv6 that takes IPv4 too has its clients' addresses in the form of RFC 4291, section 2.5.5.2. */
+function plainAddress(address = "unknown"): string {
+  return address.replace(/^::ffff:(?=\d+\.)/, "");
+}
+
+/** What happens before there is a request: too many connections, and bytes that are not HTTP. */
+function guard(
+  server: HttpServer | HttpsServer,
+  { name, calls, log, limits }: { name: string; calls: Calls; log: Log; limits: ApiLimits },
+): void {
+  server.maxConnections = limits.connections;
+  let warnedAt = -Infinity;
+  server.on("drop", () => {
+    if (performance.now() - warnedAt < FULL_WARNING_INTERVAL_MS) return;
+    warnedAt = performance.now();
+    log.warn("connections-refused", { door: name, limit: limits.connections });
+  });
+  server.removeAllListeners("clientError");
+  server.on("clientError", (error: ClientError, socket: Socket) => {
+    // In the middle of an answer another one would be taken for a part of it.
+    if (!socket.writable || error.code === "ECONNRESET" || calls.isAnswering(socket)) {
+      socket.destroy();
+      return;
+    }
+    socket.end(rawAnswer(refusalOfBytes(error)), () => {
+      socket.destroy();
+    });
+  });
+}
+
+interface ClientError extends Error {
+  code?: string;
+  rawPacket?: Buffer;
+}
+
+function refusalOfBytes({ code, rawPacket }: ClientError): HttpError {
+  switch (code) {
+    case "HPE_HEADER_OVERFLOW":
+      return new HttpError(431, "over-limit", "the request's headers are too long");
+    case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
+      return new HttpError(413, "over-limit", "the body's chunk extensions are too long");
+    case "ERR_HTTP_REQUEST_TIMEOUT":
+      return new HttpError(408, "unreachable", "the request did not arrive in time; try again");
+    default:
+      return rawPacket?.[0] === TLS_HANDSHAKE
+        ? new HttpError(400, "usage", "this is TLS; here plain HTTP is spoken, on a Unix socket")
+        : new HttpError(400, "usage", "this is not HTTP/1.1");
+  }
+}
+
+function rawAnswer(error: HttpError): string {
+  const { problem } = refusalOf(error);
+  const body = JSON.stringify(problem);
+  return [
+    `HTTP/1.1 ${problem.status} ${problem.title}`,
+    `Content-Type: ${PROBLEM_TYPE}`,
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    "Cache-Control: no-store",
+    "Connection: close",
+    "",
+    body,
+  ].join("\r\n");
+}

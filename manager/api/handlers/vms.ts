@@ -1,0 +1,15 @@
+import type { Service } from "../../service.ts";
+import type { Handlers } from "../handler.ts";
+
+export function vmHandlers(service: Service): Handlers<"listVms" | "showVm" | "forgetVm" | "infoVm" | "pingVm"> {
+  return {
+    listVms: ({ who }) => ({ vms: service.listVms(who) }),
+    showVm: ({ who, params }) => service.showVm(who, params.vm),
+    forgetVm: async ({ who, params }) => {
+      await service.forgetVm(who, params.vm);
+      return {};
+    },
+    infoVm: ({ who, params }) => service.info(who, params.vm),
+    pingVm: ({ who, params }) => service.ping(who, params.vm),
+  };
+}

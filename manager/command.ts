@@ -1,0 +1,7 @@
+/** What a command line asks `vmmessaged` for, as data. */
+import type { Places } from "./paths.ts";
+
+/** Places that were named; the others are the defaults. */
+export type NamedPlaces = { [P in keyof Places]: string | undefined };
+
+export type Command = { name: "run" | "check"; json: boolean; places: NamedPlaces };

@@ -1,0 +1,233 @@
+/** The VMs that a file names: `{"vms": [{"name": "web1", "uuid": "...", "socket": "/run/vms/web1.sock"}]}`. */
+import { readdir, readFile, stat } from "node:fs/promises";
+import { dirname, isAbsolute, join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import * as z from "zod/mini";
+import { CommandError, systemCode } from "../../shared/cli/failure.ts";
+import type { Vm } from "../vm.ts";
+import { FolderWatch } from "./folder-watch.ts";
+import { inParallel } from "./in-parallel.ts";
+import type { InventorySink, InventorySource } from "./source.ts";
+import { readUuid, socketUuid } from "./uuid.ts";
+import { WakeUp } from "./wake-up.ts";
+
+/** The folders are looked at so often, whatever their watches say. */
+const RESCAN_MS = 5_000;
+
+/** Several changes at once are looked at together. */
+const SETTLE_MS = 50;
+
+/** Some ten thousand VMs. */
+const MAX_FILE_BYTES = 4 * 1024 * 1024;
+
+/** Of a file's problems, so many are named. */
+const MAX_PROBLEMS = 10;
+
+/** A socket's path is at most so long (unix(7), with the zero at its end). */
+const MAX_SOCKET_PATH_BYTES = 107;
+
+/** Folders looked at at a time; Node has four threads for files. */
+const MAX_LOOKS = 4;
+
+const entry = z.strictObject({
+  name: z.string().check(z.minLength(1), z.maxLength(255)),
+  uuid: z.optional(
+    z.string().check(z.refine((text) => readUuid(text) !== undefined, "is not a UUID such as 2a0c5dc1-...")),
+  ),
+  socket: z.string().check(
+    z.refine(isAbsolute, "is not an absolute path"),
+    z.refine((path) => !path.includes("\0"), "is not a path"),
+    z.refine(
+      (path) => Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES,
+      `is longer than the ${MAX_SOCKET_PATH_BYTES} bytes that a socket's path may have`,
+    ),
+  ),
+});
+const document = z.strictObject({ vms: z.array(entry) });
+
+/** A VM as the file names it. */
+export interface StaticVm {
+  id: string;
+  name: string;
+  socket: string;
+}
+
+/** What the file says, or everything that is wrong with it. A VM without a UUID gets one from its socket's path. */
+export function parseStaticFile(
+  text: string,
+  host: string,
+): { type: "read"; vms: StaticVm[] } | { type: "wrong"; problems: string[] } {
+  const json = parseJson(text);
+  if ("problem" in json) return { type: "wrong", problems: [json.problem] };
+  const parsed = document.safeParse(json.value);
+  if (!parsed.success) {
+    return {
+      type: "wrong",
+      problems: parsed.error.issues.map(({ path, message }) => `${pathInWords(path)} ${message}`),
+    };
+  }
+  const vms = parsed.data.vms.map(({ name, uuid, socket }) => {
+    const path = resolve(socket);
+    return { id: readUuid(uuid ?? "") ?? socketUuid(host, path), name, socket: path };
+  });
+  const problems = [...repeated(vms, "id", "the UUID"), ...repeated(vms, "socket", "the socket")];
+  return problems.length > 0 ? { type: "wrong", problems } : { type: "read", vms };
+}
+
+export interface StaticFileOptions {
+  path: string;
+  /** This machine's name. */
+  host: string;
+}
+
+/** A VM counts as Running while its socket is there: the file knows nothing more of it. */
+export class StaticFileSource implements InventorySource {
+  readonly name: string;
+  readonly #path: string;
+  readonly #host: string;
+
+  constructor({ path, host }: StaticFileOptions) {
+    this.name = `file ${path}`;
+    this.#path = resolve(path);
+    this.#host = host;
+  }
+
+  /** Settles when aborted. What a broken file said before it was broken stands. */
+  async run(sink: InventorySink, signal: AbortSignal): Promise<void> {
+    const wakeUp = new WakeUp();
+    using watch = new FolderWatch(() => {
+      wakeUp.call();
+    });
+    const teller = new Teller(sink);
+    let version: string | undefined;
+    let entries: StaticVm[] | undefined;
+    while (!signal.aborted) {
+      watch.watch(new Set([dirname(this.#path), ...foldersOf(entries ?? [])]));
+      try {
+        const found = await versionOf(this.#path);
+        if (found !== version) entries = await this.#read();
+        version = found;
+        sink.disconnected(undefined);
+      } catch (error) {
+        version = undefined;
+        sink.disconnected(failureMessage(error));
+      }
+      if (entries !== undefined) teller.tell(await this.#describe(entries));
+      await wakeUp.wait(RESCAN_MS, signal);
+      await sleep(SETTLE_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async probe(): Promise<readonly Vm[]> {
+    return this.#describe(await this.#read());
+  }
+
+  async #read(): Promise<StaticVm[]> {
+    const read = parseStaticFile(await readWhole(this.#path), this.#host);
+    if (read.type === "read") return read.vms;
+    const { problems } = read;
+    const named = problems.slice(0, MAX_PROBLEMS).join("; ");
+    const others = problems.length > MAX_PROBLEMS ? `; and ${problems.length - MAX_PROBLEMS} more` : "";
+    throw new CommandError("usage", `${this.#path}: ${named}${others}`);
+  }
+
+  /** One look at each folder, however many sockets it has. */
+  async #describe(entries: readonly StaticVm[]): Promise<Vm[]> {
+    const folders = [...foldersOf(entries)];
+    const sockets = new Set((await inParallel(folders, MAX_LOOKS, socketsIn)).flat());
+    return entries.map(({ id, name, socket }) => {
+      const isThere = sockets.has(socket);
+      const status = isThere ? "Running" : "Stopped";
+      return { id, name, status, host: this.#host, channelPath: isThere ? socket : undefined };
+    });
+  }
+}
+
+/** Tells all once, and from then on what is different. */
+class Teller {
+  readonly #sink: InventorySink;
+  #told: Map<string, Vm> | undefined;
+
+  constructor(sink: InventorySink) {
+    this.#sink = sink;
+  }
+
+  tell(vms: readonly Vm[]): void {
+    const before = this.#told;
+    this.#told = new Map(vms.map((vm) => [vm.id, vm]));
+    if (before === undefined) {
+      this.#sink.synchronized(vms);
+      return;
+    }
+    for (const id of before.keys()) if (!this.#told.has(id)) this.#sink.removed(id);
+    for (const vm of vms) if (!isSame(vm, before.get(vm.id))) this.#sink.changed(vm);
+  }
+}
+
+function isSame(vm: Vm, before: Vm | undefined): boolean {
+  return vm.name === before?.name && vm.status === before.status && vm.channelPath === before.channelPath;
+}
+
+function foldersOf(entries: readonly StaticVm[]): Set<string> {
+  return new Set(entries.map(({ socket }) => dirname(socket)));
+}
+
+/** A link counts as what it leads to. */
+async function socketsIn(folder: string): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  const sockets: string[] = [];
+  for (const entry of entries) {
+    const path = join(folder, entry.name);
+    if (entry.isSocket() || (entry.isSymbolicLink() && (await leadsToSocket(path)))) sockets.push(path);
+  }
+  return sockets;
+}
+
+async function leadsToSocket(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isSocket(),
+    () => false,
+  );
+}
+
+/** Changes when the file is written to, and when another takes its place. */
+async function versionOf(path: string): Promise<string> {
+  const { dev, ino, size, mtimeNs, ctimeNs } = await stat(path, { bigint: true });
+  return [dev, ino, size, mtimeNs, ctimeNs].join(":");
+}
+
+async function readWhole(path: string): Promise<string> {
+  const { size } = await stat(path);
+  if (size > MAX_FILE_BYTES) throw new CommandError("usage", `${path} has more than ${MAX_FILE_BYTES} bytes`);
+  return readFile(path, "utf8");
+}
+
+function failureMessage(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (!("path" in error)) return error.message;
+  const reasons: Record<string, string> = { ENOENT: "does not exist", EACCES: "may not be read" };
+  return `${String(error.path)} ${reasons[systemCode(error) ?? ""] ?? `cannot be read: ${error.message}`}`;
+}
+
+function parseJson(text: string): { value: unknown } | { problem: string } {
+  try {
+    return { value: JSON.parse(text) };
+  } catch (error) {
+    return { problem: `is not JSON: ${error instanceof Error ? error.message : String(error)}` };
+  }
+}
+
+/** `vms[3].socket` */
+function pathInWords(path: readonly PropertyKey[]): string {
+  const words = path.map((step) => (typeof step === "number" ? `[${step}]` : `.${String(step)}`)).join("");
+  return words === "" ? "the file" : words.replace(/^\./, "");
+}
+
+function repeated(vms: readonly StaticVm[], property: "id" | "socket", inWords: string): string[] {
+  const first = new Map<string, number>();
+  return vms.flatMap((vm, index) => {
+    const earlier = first.get(vm[property]);
+    if (earlier === undefined) first.set(vm[property], index);
+    return earlier === undefined ? [] : [`vms[${index}] has ${inWords} of vms[${earlier}], ${vm[property]}`];
+  });
+}

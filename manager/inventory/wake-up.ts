@@ -1,0 +1,33 @@
+/** Wakes the one who waits. A call while nobody waits is kept for the next who does; many are as good as one. */
+export class WakeUp {
+  #isDue = false;
+  #wake: (() => void) | undefined;
+
+  call(): void {
+    this.#isDue = true;
+    this.#wake?.();
+  }
+
+  /** Settles when called, after `timeoutMs`, or when aborted, whichever is first. */
+  async wait(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    if (!this.#isDue && !signal.aborted) await this.#sleep(timeoutMs, signal);
+    this.#isDue = false;
+  }
+
+  async #sleep(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const wake = (): void => {
+      resolve(undefined);
+    };
+    const timer = setTimeout(wake, timeoutMs);
+    signal.addEventListener("abort", wake);
+    this.#wake = wake;
+    try {
+      await promise;
+    } finally {
+      this.#wake = undefined;
+      clearTimeout(timer);
+      signal.removeEventListener("abort", wake);
+    }
+  }
+}

@@ -1,0 +1,95 @@
+/** `vmmessaged`: the host's daemon. The only file here that touches arguments, environment, signals and exit codes. */
+import { homedir, hostname } from "node:os";
+import { assertUtf8Arguments } from "../shared/cli/arguments.ts";
+import { asFailure, CommandError } from "../shared/cli/failure.ts";
+import { Output } from "../shared/cli/output.ts";
+import { ConfigError } from "../shared/config-file.ts";
+import { exitCodes } from "../shared/protocol/errors.ts";
+import { check } from "./check.ts";
+import type { Command, NamedPlaces } from "./command.ts";
+import { type Config, readConfig } from "./config.ts";
+import { type Log, openLog } from "./log.ts";
+import { Manager } from "./manager.ts";
+import { parseArguments } from "./parse-arguments.ts";
+import { defaultPlaces, type Places } from "./paths.ts";
+
+const output = new Output("vmmessaged", process);
+
+// What virsh prints is read in its own English.
+process.env["LC_ALL"] = "C";
+
+void main();
+
+async function main(): Promise<void> {
+  try {
+    const args = process.argv.slice(2);
+    assertUtf8Arguments(args);
+    const parsed = parseArguments(args);
+    if (parsed.type === "text") process.stdout.write(parsed.text);
+    else await runCommand(parsed.command);
+  } catch (error) {
+    process.exitCode = reportFailure(error);
+  }
+}
+
+async function runCommand({ name, json, places: named }: Command): Promise<void> {
+  const places = placesOf(named);
+  const readAgain = (): Config => readConfig(places.configFile, named.configFile === undefined);
+  const surroundings = { places, host: hostname(), uid: process.getuid?.() ?? 0 };
+  switch (name) {
+    case "run":
+      return runUntilSignal({ ...surroundings, config: readAgain(), log: openLog() }, readAgain);
+    case "check":
+      return check({ ...surroundings, config: readAgain(), output, json });
+  }
+}
+
+function placesOf(named: NamedPlaces): Places {
+  const { XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR } = process.env;
+  const uid = process.getuid?.() ?? 0;
+  const defaults = defaultPlaces({ uid, home: homedir(), XDG_CONFIG_HOME, XDG_STATE_HOME, XDG_RUNTIME_DIR });
+  return {
+    configFile: named.configFile ?? defaults.configFile,
+    stateDirectory: named.stateDirectory ?? defaults.stateDirectory,
+    runDirectory: named.runDirectory ?? defaults.runDirectory,
+  };
+}
+
+async function runUntilSignal(options: Parameters<typeof Manager.start>[0], readAgain: () => Config): Promise<void> {
+  const manager = await Manager.start(options);
+  const stop = Promise.withResolvers<undefined>();
+  process.on("SIGHUP", () => void reload(manager, readAgain, options.log));
+  for (const signal of ["SIGTERM", "SIGINT"]) {
+    process.on(signal, () => {
+      stop.resolve(undefined);
+    });
+  }
+  try {
+    await Promise.race([stop.promise, manager.failed]);
+  } finally {
+    await manager.stop();
+  }
+}
+
+/** A configuration that cannot be meant changes nothing. */
+async function reload(manager: Manager, readAgain: () => Config, log: Log): Promise<void> {
+  try {
+    await manager.reload(readAgain());
+  } catch (error) {
+    if (error instanceof ConfigError || error instanceof CommandError)
+      log.error("reload-failed", { reason: error.message });
+    else log.error("reload-failed", { error });
+  }
+}
+
+function reportFailure(error: unknown): number {
+  const failure = error instanceof ConfigError ? new CommandError("usage", error.message) : asFailure(error);
+  if (failure instanceof CommandError) {
+    output.note(failure.message);
+    return exitCodes[failure.code];
+  }
+  output.note(
+    `this is a bug of vmmessaged: ${failure instanceof Error ? (failure.stack ?? failure.message) : String(failure)}`,
+  );
+  return exitCodes.failed;
+}

@@ -1,0 +1,359 @@
+/** One VM and everything the manager has for it: its description, its link, its mirror, the messages that wait for it. */
+import type { LinkState, Receipt, VmRef, VmSummary } from "../shared/api/schemas.ts";
+import type { Finding } from "./links/guest-history.ts";
+import { Delivery } from "./delivery/delivery.ts";
+import { type GuestMessage, Link, type LinkOwner, type LinkStatus } from "./links/link.ts";
+import { Mirror } from "./links/mirror.ts";
+import type { Allowance } from "./links/throttle.ts";
+import type { Log } from "./log.ts";
+import type { VmMetrics } from "./metrics.ts";
+import type {
+  AgentFacts,
+  MirrorChange,
+  ReceivedFromGuest,
+  Store,
+  StoredMirror,
+  WaitingMessage,
+} from "./store/store.ts";
+import type { Vm } from "./vm.ts";
+
+export interface GuestQuotas {
+  bytes: Allowance;
+  messages: Allowance;
+}
+
+export interface ManagedVmOptions {
+  store: Store;
+  log: Log;
+  metrics: VmMetrics;
+  quotas: GuestQuotas;
+  /** A message of this VM got a new receipt. */
+  receiptChanged: (receipt: Receipt, message?: WaitingMessage) => void;
+  /** The mirror has something that is not saved. */
+  mirrorChanged: (vm: ManagedVm) => void;
+  /** The store failed: the manager cannot go on. */
+  failed: (error: unknown) => void;
+}
+
+/** Refused frames of one VM are logged so often; all of them are counted. */
+const LOG_REFUSED_EVERY_MS = 60_000;
+
+export class ManagedVm implements LinkOwner {
+  readonly #options: ManagedVmOptions;
+  readonly mirror: Mirror;
+  readonly #delivery: Delivery;
+  readonly #watchers = new Set<() => void>();
+  #vm: Vm;
+  #inventory: string;
+  #statusSince: number;
+  #link: Link | undefined;
+  #linkStatus: LinkStatus = { state: "off" };
+  #linkSince = Date.now();
+  #facts: AgentFacts | undefined;
+  /** Until when the mirror is known to be true, when the link is not up. */
+  #asOf: number;
+  #heardAt: number | undefined;
+  #pending = 0;
+  #refusedLoggedAt = -Infinity;
+  /** One link ends before the next begins. */
+  #relinking: Promise<void> = Promise.resolve();
+
+  constructor(
+    { vm, inventory, statusSince }: { vm: Vm; inventory: string; statusSince: number },
+    known: { mirror: StoredMirror | undefined; pending: number },
+    options: ManagedVmOptions,
+  ) {
+    this.#vm = vm;
+    this.#inventory = inventory;
+    this.#statusSince = statusSince;
+    this.#options = options;
+    this.mirror = known.mirror === undefined ? new Mirror() : Mirror.load(known.mirror);
+    this.#facts = known.mirror?.agent;
+    this.#asOf = known.mirror?.asOf ?? 0;
+    this.#heardAt = known.mirror?.asOf;
+    this.#pending = known.pending;
+    this.#delivery = new Delivery({
+      vmId: vm.id,
+      store: options.store,
+      send: (method, params) => this.link.change(method, params),
+      isLinkUp: () => this.isUp,
+      settled: (receipt, message) => {
+        this.settled(receipt, message);
+      },
+      failed: options.failed,
+      log: options.log,
+    });
+  }
+
+  get ref(): VmRef {
+    return { id: this.#vm.id, name: this.#vm.name };
+  }
+
+  get vm(): Vm {
+    return this.#vm;
+  }
+
+  get statusSince(): number {
+    return this.#statusSince;
+  }
+
+  get inventory(): string {
+    return this.#inventory;
+  }
+
+  get isUp(): boolean {
+    return this.#linkStatus.state === "up";
+  }
+
+  get linkState(): LinkState {
+    return this.#linkStatus.state;
+  }
+
+  get linkReason(): string | undefined {
+    return this.#linkStatus.reason ?? this.#vm.problem;
+  }
+
+  get facts(): AgentFacts | undefined {
+    return this.#link?.facts ?? this.#facts;
+  }
+
+  /** When what the mirror holds was last known to be true, ms since 1970; 0 when the guest was never heard. */
+  get asOf(): number {
+    return this.isUp ? Date.now() : this.#asOf;
+  }
+
+  get pending(): number {
+    return this.#pending;
+  }
+
+  /** Throws when there is none: ask {@link isUp} first. */
+  get link(): Link {
+    if (this.#link === undefined) throw new Error(`the VM ${this.#vm.id} has no link`);
+    return this.#link;
+  }
+
+  summary(): VmSummary {
+    const { id, name, host, status, channelPath } = this.#vm;
+    const { state, holder } = this.#linkStatus;
+    const reason = this.linkReason;
+    const facts = this.facts;
+    const heardAt = this.#link?.heardAt ?? this.#heardAt;
+    return {
+      id,
+      name,
+      host,
+      status,
+      statusSince: isoTime(this.#statusSince),
+      inventory: this.#inventory,
+      ...(channelPath !== undefined && { channel: channelPath }),
+      link: {
+        state,
+        since: isoTime(this.#linkSince),
+        ...(reason !== undefined && state !== "up" && { reason }),
+        ...(holder !== undefined && { holder }),
+      },
+      ...(facts !== undefined && { agent: shownFacts(facts) }),
+      ...(heardAt !== undefined && { lastHeardAt: isoTime(heardAt) }),
+      pending: this.#pending,
+    };
+  }
+
+  /** The inventory has a new description; `name` says whose. */
+  describe(vm: Vm, inventory: string, statusSince: number): void {
+    const before = this.#vm;
+    this.#vm = vm;
+    this.#inventory = inventory;
+    this.#statusSince = statusSince;
+    if (vm.channelPath !== before.channelPath || this.#link === undefined) void this.relink();
+    else if (vm.isOpenInGuest === true && before.isOpenInGuest !== true) this.#link.nudge();
+    else if (vm.status !== before.status) this.#tellWatchers();
+  }
+
+  /** Makes the link what the description asks for. */
+  relink(): Promise<void> {
+    this.#relinking = this.#relinking.then(() => this.#relink());
+    return this.#relinking;
+  }
+
+  /** A message for this VM was kept. */
+  messageKept(): void {
+    this.#pending += 1;
+    this.#delivery.wake();
+  }
+
+  /** A message for this VM was delivered, refused, or waited too long. */
+  settled(receipt: Receipt, message?: WaitingMessage): void {
+    this.#pending = Math.max(0, this.#pending - 1);
+    this.#options.receiptChanged(receipt, message);
+  }
+
+  /** Calls back whenever the mirror or the link changed, till the returned function is called. */
+  onChange(listener: () => void): () => void {
+    this.#watchers.add(listener);
+    return () => this.#watchers.delete(listener);
+  }
+
+  /** What of the mirror is to be saved, or undefined. */
+  takeUnsaved(): MirrorChange | undefined {
+    const { facts } = this;
+    const unsaved = this.mirror.takeUnsaved();
+    if (unsaved === undefined || facts === undefined) return undefined;
+    return this.#mirrorChange(facts, unsaved);
+  }
+
+  /** Also when no key changed: until when the mirror was true, and what the agent said of itself. */
+  lastWord(): MirrorChange | undefined {
+    const { facts } = this;
+    if (facts === undefined) return undefined;
+    return this.#mirrorChange(facts, this.mirror.takeUnsaved() ?? { isReset: false, set: [], deleted: [] });
+  }
+
+  /** Lets the message under way end, then closes the link. */
+  async close(): Promise<void> {
+    await this.#delivery.stop();
+    await this.#relinking;
+    await this.#unlink();
+  }
+
+  // What the link tells.
+
+  statusChanged(status: LinkStatus): void {
+    const { log, mirrorChanged } = this.#options;
+    const before = this.#linkStatus.state;
+    this.#linkStatus = status;
+    if (status.state === before) return;
+    if (before === "up") {
+      this.#asOf = Date.now();
+      mirrorChanged(this);
+    }
+    this.#linkSince = Date.now();
+    log.info("link", { ...this.#label, state: status.state, reason: status.reason });
+    if (status.state === "up") this.#delivery.wake();
+    this.#tellWatchers();
+  }
+
+  greeted(facts: AgentFacts, findings: Finding[]): void {
+    const { log, mirrorChanged } = this.#options;
+    this.#facts = facts;
+    const { software, uuid, bootId, clonedFrom } = facts;
+    if (findings.length > 0) log.info("greeted", { ...this.#label, findings, software, uuid, bootId, clonedFrom });
+    mirrorChanged(this);
+  }
+
+  mirrored({ changes }: { changes: readonly object[] }): void {
+    const { metrics, mirrorChanged } = this.#options;
+    metrics.changes(changes.length);
+    mirrorChanged(this);
+    this.#noteReads(changes);
+    this.#tellWatchers();
+  }
+
+  read(messageId: string): void {
+    this.#markRead([messageId]);
+  }
+
+  async received(request: GuestMessage): Promise<void> {
+    const { store, metrics, receiptChanged, log } = this.#options;
+    const { isNew, acknowledged } = await store.keepReceived(receivedFrom(this.ref, request, Date.now()));
+    if (acknowledged !== undefined) receiptChanged(acknowledged);
+    if (!isNew) return;
+    metrics.message();
+    const { method, params } = request;
+    log.info("guest-message", { ...this.#label, method, messageId: params.messageId });
+  }
+
+  refusedFrame(reason: string): void {
+    const { log, metrics } = this.#options;
+    metrics.refusedFrame();
+    const now = Date.now();
+    if (now - this.#refusedLoggedAt < LOG_REFUSED_EVERY_MS) return;
+    this.#refusedLoggedAt = now;
+    log.warn("frame-refused", { ...this.#label, reason });
+  }
+
+  // The rest is our own.
+
+  get #label() {
+    return { vm: this.#vm.name, id: this.#vm.id };
+  }
+
+  async #relink(): Promise<void> {
+    await this.#unlink();
+    const { channelPath, problem } = this.#vm;
+    if (channelPath === undefined) {
+      this.statusChanged({ state: "off", reason: problem });
+      return;
+    }
+    this.statusChanged({ state: "connecting" });
+    this.#link = new Link({
+      path: channelPath,
+      mirror: this.mirror,
+      known: this.#facts,
+      owner: this,
+      meter: this.#options.metrics,
+      allowance: this.#options.quotas.bytes,
+      messageAllowance: this.#options.quotas.messages,
+    });
+    this.#link.start();
+  }
+
+  async #unlink(): Promise<void> {
+    const link = this.#link;
+    if (link === undefined) return;
+    await link.stop();
+    this.#facts = link.facts;
+    this.#heardAt = link.heardAt ?? this.#heardAt;
+    this.#link = undefined;
+  }
+
+  /** A program may have read a message while no host was there; the entry tells. */
+  #noteReads(changes: readonly object[]): void {
+    const ids = changes.flatMap((change) => {
+      const { read, messageId, setBy } = change as { read?: boolean; messageId?: string; setBy?: string };
+      return read === true && setBy === "host" && messageId !== undefined ? [messageId] : [];
+    });
+    if (ids.length > 0) this.#markRead(ids);
+  }
+
+  #markRead(messageIds: string[]): void {
+    const { store, receiptChanged, failed } = this.#options;
+    store.markRead(this.#vm.id, messageIds, Date.now()).then((receipts) => {
+      for (const receipt of receipts) receiptChanged(receipt);
+    }, failed);
+  }
+
+  #mirrorChange(agent: AgentFacts, unsaved: Pick<MirrorChange, "isReset" | "set" | "deleted">): MirrorChange {
+    return {
+      vmId: this.#vm.id,
+      ...this.mirror.cursor,
+      limitBytes: agent.limitBytes,
+      asOf: this.asOf,
+      agent,
+      ...unsaved,
+    };
+  }
+
+  #tellWatchers(): void {
+    for (const listener of this.#watchers) listener();
+  }
+}
+
+function receivedFrom(vm: VmRef, request: GuestMessage, receivedAt: number): ReceivedFromGuest {
+  const head = { vm, receivedAt, messageId: request.params.messageId };
+  switch (request.method) {
+    case "event":
+      return { ...head, kind: "event", params: request.params };
+    case "acknowledge":
+      return { ...head, kind: "acknowledge", params: request.params };
+    case "report":
+      return { ...head, kind: "report", params: request.params };
+  }
+}
+
+function shownFacts({ software, uuid, bootId, epoch, revision, greetedAt }: AgentFacts): VmSummary["agent"] {
+  return { software, uuid, bootId, epoch, revision, greetedAt: isoTime(greetedAt) };
+}
+
+export function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}

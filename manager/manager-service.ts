@@ -1,0 +1,465 @@
+/** {@link Service} over the manager's parts: permissions first, then the work, then the audit log. */
+import type {
+  AuditRecord,
+  CreatedToken,
+  FleetEvent,
+  FleetRequest,
+  FleetResult,
+  Health,
+  KeyAnswer,
+  KeyList,
+  LinkState,
+  NewMessage,
+  NewToken,
+  PendingChange,
+  PingAnswer,
+  Receipt,
+  ReceivedMessage,
+  Token,
+  User,
+  UserChange,
+  VmSummary,
+} from "../shared/api/schemas.ts";
+import { linkStates } from "../shared/api/schemas.ts";
+import { asFailure, CommandError } from "../shared/cli/failure.ts";
+import { listAll } from "../shared/list-all.ts";
+import { MAX_PAYLOAD } from "../shared/protocol/limits.ts";
+import type { Result, WireEntry } from "../shared/protocol/message.ts";
+import { printable } from "../shared/terminal-text.ts";
+import { version } from "../shared/version.ts";
+import type { Accounts } from "./access/accounts.ts";
+import type { AuditLog } from "./access/audit-log.ts";
+import { assertMayDo, assertMayUseKey, mayUseKey } from "./access/permissions.ts";
+import type { Principal } from "./access/principal.ts";
+import {
+  ask,
+  assertWasHeard,
+  lastHeard,
+  loggedValues,
+  outcomeOf,
+  receivedKey,
+  resultError,
+  secretElsewhere,
+} from "./answers.ts";
+import { asCompleted } from "./as-completed.ts";
+import type { Inventory } from "./inventory/inventory.ts";
+import { isoTime, type ManagedVm } from "./managed-vm.ts";
+import type { Metrics } from "./metrics.ts";
+import { type Messages, receiptOf, type Sending } from "./messages.ts";
+import { News } from "./news.ts";
+import type { ReceiptWait, Service, WatchEvent, WatchOptions } from "./service.ts";
+import type { Store } from "./store/store.ts";
+import type { Vms } from "./vms.ts";
+
+/** Guests asked at once by one fleet's call. Not measured. */
+const GUESTS_ASKED_AT_ONCE = 100;
+
+const DEFAULT_LIST_LIMIT = 100;
+
+/** Room for the envelope of a request to the guest. */
+const MAX_CHANGE_BYTES = MAX_PAYLOAD - 1024;
+
+export interface ServiceParts {
+  vms: Vms;
+  messages: Messages;
+  store: Store;
+  accounts: Accounts;
+  audit: AuditLog;
+  inventory: Inventory;
+  metrics: Metrics;
+  startedAt: number;
+}
+
+export class ManagerService implements Service {
+  readonly #parts: ServiceParts;
+
+  constructor(parts: ServiceParts) {
+    this.#parts = parts;
+  }
+
+  // ---- VMs
+
+  listVms(who: Principal): VmSummary[] {
+    return this.#parts.vms.visibleTo(who).map((vm) => vm.summary());
+  }
+
+  showVm(who: Principal, vm: string): VmSummary {
+    return this.#parts.vms.resolve(who, vm).summary();
+  }
+
+  async forgetVm(who: Principal, name: string): Promise<void> {
+    assertMayDo(who, "admin");
+    const vm = this.#parts.vms.resolve(who, name);
+    await this.#audited(who, { action: "vm.forget", vm }, () => this.#parts.vms.forget(vm));
+  }
+
+  // ---- Keys
+
+  async getKey(who: Principal, name: string, key: string): Promise<KeyAnswer> {
+    const vm = this.#parts.vms.resolve(who, name);
+    return this.#audited(who, { action: "get", vm, keys: [key] }, () => {
+      assertMayUseKey(who, key);
+      return this.#keyOf(vm, key);
+    });
+  }
+
+  async listKeys(who: Principal, name: string, prefix: string): Promise<KeyList> {
+    const vm = this.#parts.vms.resolve(who, name);
+    return this.#audited(who, { action: "list", vm, keys: [`${prefix}*`] }, () => this.#keysOf(who, vm, prefix));
+  }
+
+  async *watchKeys(
+    who: Principal,
+    name: string,
+    { prefix, since }: WatchOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator<WatchEvent> {
+    const vm = this.#parts.vms.resolve(who, name);
+    await this.#audited(who, { action: "watch", vm, keys: [`${prefix}*`] }, () => Promise.resolve());
+    const place = vm.mirror.startWatch(since);
+    const news = new News(signal);
+    const stopListening = vm.onChange(news.tell);
+    let shownLink: string | undefined;
+    try {
+      while (!signal.aborted) {
+        const batch = vm.mirror.nextBatch(place, prefix, (key) => mayUseKey(who, key), Date.now());
+        if (batch !== undefined) yield { type: "changed", batch };
+        const link = `${vm.vm.status} ${vm.linkState}`;
+        if (shownLink !== undefined && link !== shownLink) yield { type: "link", vm: vm.summary() };
+        shownLink = link;
+        if (batch?.more !== true) await news.next();
+      }
+    } finally {
+      stopListening();
+    }
+  }
+
+  async info(who: Principal, name: string): Promise<Result<"info">> {
+    const vm = this.#parts.vms.resolve(who, name);
+    return ask(vm, () => vm.link.read("info", {}));
+  }
+
+  async ping(who: Principal, name: string): Promise<PingAnswer> {
+    return this.#ping(this.#parts.vms.resolve(who, name));
+  }
+
+  // ---- Messages
+
+  async send(who: Principal, name: string, message: NewMessage, signal?: AbortSignal): Promise<Receipt> {
+    const vm = this.#parts.vms.resolve(who, name);
+    const receipt = await this.#audited(who, deedOf(vm, message), async () => {
+      assertMaySend(who, message);
+      return receiptOf(await this.#parts.messages.keepOne(vm, message, who.name));
+    });
+    return this.#parts.messages.follow(receipt, message, signal);
+  }
+
+  async receipt(who: Principal, messageId: string, wait: ReceiptWait = {}, signal?: AbortSignal): Promise<Receipt> {
+    const receipt = await this.#parts.store.receipt(messageId);
+    const vm = receipt && this.#parts.vms.byId(receipt.vm.id);
+    if (receipt === undefined || vm === undefined || !this.#maySeeReceipt(who, receipt)) {
+      throw new CommandError("failed", `there is no message '${messageId}'`, { messageId });
+    }
+    const { waitFor, waitMs } = wait;
+    return this.#parts.messages.follow(
+      receipt,
+      { ...(waitFor !== undefined && { waitFor }), ...(waitMs !== undefined && { waitMs }) },
+      signal,
+    );
+  }
+
+  async listSent(who: Principal, name: string, limit = DEFAULT_LIST_LIMIT): Promise<Receipt[]> {
+    const vm = this.#parts.vms.resolve(who, name);
+    const receipts = await this.#parts.store.receiptsOf(vm.vm.id, limit);
+    return receipts.filter((receipt) => this.#maySeeReceipt(who, receipt));
+  }
+
+  async listReceived(who: Principal, name: string, limit = DEFAULT_LIST_LIMIT): Promise<ReceivedMessage[]> {
+    const vm = this.#parts.vms.resolve(who, name);
+    const messages = await this.#parts.store.receivedFrom(vm.vm.id, limit);
+    const now = Date.now();
+    const set = vm.mirror.list("", now).filter(({ setBy }) => setBy === "guest");
+    return [...messages, ...set.map((entry) => receivedKey(vm, entry, now))]
+      .filter(({ key }) => key === undefined || mayUseKey(who, key))
+      .sort((a, b) => (a.receivedAt > b.receivedAt ? -1 : 1))
+      .slice(0, limit);
+  }
+
+  // ---- Fleets
+
+  async *fleet(
+    who: Principal,
+    { vms: selection, request }: FleetRequest,
+    signal: AbortSignal,
+  ): AsyncGenerator<FleetEvent> {
+    const vms = this.#parts.vms.select(who, selection);
+    const results =
+      request.method === "get" || request.method === "ping"
+        ? asCompleted(vms, GUESTS_ASKED_AT_ONCE, (vm) => this.#askOne(who, vm, request))
+        : await this.#sendToAll(who, vms, request, signal);
+    yield { type: "begin", vms: vms.length };
+    const summary = { vms: vms.length, done: 0, queued: 0, failed: 0 };
+    for await (const result of results) {
+      if (signal.aborted) return;
+      summary[outcomeOf(result)] += 1;
+      yield { type: "result", result };
+    }
+    yield { type: "summary", summary };
+  }
+
+  // ---- Users
+
+  async listUsers(who: Principal): Promise<User[]> {
+    assertMayDo(who, "admin");
+    return this.#parts.accounts.listUsers();
+  }
+
+  changeUser(who: Principal, name: string, change: UserChange): Promise<User> {
+    return this.#administered(who, `user.change ${name}`, () => this.#parts.accounts.changeUser(name, change));
+  }
+
+  removeUser(who: Principal, name: string): Promise<void> {
+    return this.#administered(who, `user.remove ${name}`, () => this.#parts.accounts.removeUser(name));
+  }
+
+  async listTokens(who: Principal): Promise<Token[]> {
+    assertMayDo(who, "admin");
+    return this.#parts.accounts.listTokens();
+  }
+
+  createToken(who: Principal, token: NewToken): Promise<CreatedToken> {
+    return this.#administered(who, `token.create ${token.user}`, () => this.#parts.accounts.createToken(token));
+  }
+
+  revokeToken(who: Principal, id: string): Promise<void> {
+    return this.#administered(who, `token.revoke ${id}`, () => this.#parts.accounts.revokeToken(id));
+  }
+
+  async listAudit(
+    who: Principal,
+    query: { vm?: string; who?: string; before?: number; limit?: number },
+  ): Promise<AuditRecord[]> {
+    assertMayDo(who, "admin");
+    const { vm, limit = DEFAULT_LIST_LIMIT } = query;
+    const vmId = vm === undefined ? undefined : this.#parts.vms.resolve(who, vm).vm.id;
+    return this.#parts.store.audit({ vmId, who: query.who, before: query.before, limit });
+  }
+
+  // ---- The manager itself
+
+  async health(): Promise<Health> {
+    const { inventory, store, startedAt } = this.#parts;
+    const sources = inventory.sources();
+    return {
+      status: sources.every(({ isConnected }) => isConnected) ? "ok" : "degraded",
+      version,
+      startedAt: isoTime(startedAt),
+      inventory: sources,
+      links: this.#linkCounts(),
+      messages: await store.countsByState(),
+    };
+  }
+
+  async metrics(who: Principal): Promise<string> {
+    assertMayDo(who, "read");
+    const { metrics, store, vms, inventory } = this.#parts;
+    return metrics.scrape({
+      links: this.#linkCounts(),
+      messages: await store.countsByState(),
+      pending: vms.all.map((vm) => ({ vm: vm.ref, count: vm.pending })),
+      inventory: inventory.sources(),
+    });
+  }
+
+  // ---- What these are made of
+
+  async #keyOf(vm: ManagedVm, key: string): Promise<KeyAnswer> {
+    const pending = await this.#pendingOf(vm, (keys) => keys.includes(key));
+    if (vm.isUp) {
+      const { epoch, entry } = await ask(vm, () => vm.link.read("get", { key }));
+      return { ...this.#answerHead(vm, "guest", pending), epoch, entry };
+    }
+    assertWasHeard(vm);
+    const entry = vm.mirror.get(key, Date.now());
+    if (entry === undefined) {
+      throw new CommandError("no-such-key", `there was no key '${printable(key)}' when ${lastHeard(vm)}`, {
+        key,
+        pending,
+      });
+    }
+    if (entry.secret === true) throw secretElsewhere(vm, key);
+    return { ...this.#answerHead(vm, "mirror", pending), epoch: vm.mirror.cursor.epoch, entry };
+  }
+
+  async #keysOf(who: Principal, vm: ManagedVm, prefix: string): Promise<KeyList> {
+    const pending = await this.#pendingOf(
+      vm,
+      (keys) => keys.length === 0 || keys.some((key) => key.startsWith(prefix)),
+    );
+    const isVisible = ({ key }: WireEntry): boolean => mayUseKey(who, key);
+    if (vm.isUp) {
+      const { entries, ...list } = await ask(vm, () => listAll(vm.link, prefix));
+      return { ...this.#answerHead(vm, "guest", pending), ...list, entries: entries.filter(isVisible) };
+    }
+    assertWasHeard(vm);
+    return {
+      ...this.#answerHead(vm, "mirror", pending),
+      ...vm.mirror.cursor,
+      usedBytes: vm.mirror.bytes,
+      limitBytes: vm.facts?.limitBytes ?? 0,
+      entries: vm.mirror.list(prefix, Date.now()).filter(isVisible),
+    };
+  }
+
+  #answerHead(vm: ManagedVm, from: "guest" | "mirror", pending: PendingChange[]) {
+    return { vm: vm.ref, status: vm.vm.status, from, asOf: isoTime(vm.asOf), pending };
+  }
+
+  async #pendingOf(vm: ManagedVm, isMeant: (keys: string[]) => boolean): Promise<PendingChange[]> {
+    if (vm.pending === 0) return [];
+    const pending = await this.#parts.store.pendingOf(vm.vm.id);
+    return pending
+      .filter(({ method, keys }) => method === "clear" || isMeant(keys))
+      .map(({ queuedAt, ...change }) => ({ ...change, queuedAt: isoTime(queuedAt) }));
+  }
+
+  async #ping(vm: ManagedVm): Promise<PingAnswer> {
+    const startedAt = performance.now();
+    const { uptimeMs } = await ask(vm, () => vm.link.read("ping", {}));
+    const roundTripMs = Math.round((performance.now() - startedAt) * 1_000) / 1_000;
+    this.#parts.metrics.roundTrip(roundTripMs / 1_000);
+    return { vm: vm.ref, roundTripMs, uptimeMs };
+  }
+
+  async #askOne(
+    who: Principal,
+    vm: ManagedVm,
+    request: Extract<FleetRequest["request"], { method: "get" | "ping" }>,
+  ): Promise<FleetResult> {
+    const head = { vm: vm.ref, status: vm.vm.status };
+    try {
+      if (request.method === "ping") return { ...head, ping: await this.#ping(vm) };
+      return { ...head, answer: await this.getKey(who, vm.vm.id, request.params.key) };
+    } catch (error) {
+      return { ...head, error: resultError(error) };
+    }
+  }
+
+  async #sendToAll(
+    who: Principal,
+    vms: readonly ManagedVm[],
+    message: NewMessage,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<FleetResult>> {
+    assertMaySend(who, message);
+    const sendings = await this.#parts.messages.keepForAll(vms, message, who.name);
+    await this.#parts.audit.recordAll(
+      sendings.map(({ vm, messageId, kept }) => ({
+        who,
+        ...deedOf(vm, message),
+        vm: vm.ref,
+        messageId,
+        outcome: "receipt" in kept ? "ok" : kept.type,
+      })),
+    );
+    return asCompleted(sendings, Infinity, (sending) => this.#followOne(sending, message, signal));
+  }
+
+  async #followOne(sending: Sending, message: NewMessage, signal: AbortSignal): Promise<FleetResult> {
+    const head = { vm: sending.vm.ref, status: sending.vm.vm.status };
+    try {
+      const receipt = receiptOf(sending);
+      // A VM that is away will not answer while we wait; its message has been kept.
+      const isWorthWaiting = sending.vm.isUp || message.waitFor === "acknowledged";
+      return {
+        ...head,
+        receipt: isWorthWaiting ? await this.#parts.messages.follow(receipt, message, signal) : receipt,
+      };
+    } catch (error) {
+      return { ...head, error: resultError(error) };
+    }
+  }
+
+  #maySeeReceipt(who: Principal, { vm, keys }: Receipt): boolean {
+    const isVisible = this.#parts.vms.visibleTo(who).some((visible) => visible.vm.id === vm.id);
+    return isVisible && keys.every((key) => mayUseKey(who, key));
+  }
+
+  #linkCounts(): Record<LinkState, number> {
+    const counts = Object.fromEntries(linkStates.map((state) => [state, 0])) as Record<LinkState, number>;
+    for (const { linkState } of this.#parts.vms.all) counts[linkState] += 1;
+    return counts;
+  }
+
+  #administered<T>(who: Principal, action: string, work: () => Promise<T>): Promise<T> {
+    return this.#audited(who, { action }, () => {
+      assertMayDo(who, "admin");
+      return work();
+    });
+  }
+
+  /** Does the work and writes down how it went, before anybody is told. */
+  async #audited<T>(who: Principal, deed: Deed, work: () => Promise<T>): Promise<T> {
+    const { vm, ...rest } = deed;
+    const record = (outcome: string): Promise<void> =>
+      this.#parts.audit.record({ who, ...rest, ...(vm && { vm: vm.ref }), outcome });
+    try {
+      const result = await work();
+      await record("ok");
+      return result;
+    } catch (error) {
+      const failure = asFailure(error);
+      await record(failure instanceof CommandError ? failure.code : "internal");
+      throw failure;
+    }
+  }
+}
+
+/** What somebody did, for the audit log. */
+interface Deed {
+  action: string;
+  vm?: ManagedVm;
+  keys?: string[];
+  messageId?: string | undefined;
+  values?: Record<string, string> | undefined;
+}
+
+function deedOf(vm: ManagedVm, message: NewMessage): Deed {
+  const values = loggedValues(message);
+  return {
+    action: message.method,
+    vm,
+    keys: keysOf(message),
+    messageId: message.params.messageId,
+    ...(values !== undefined && { values }),
+  };
+}
+
+/** Throws CommandError: not-permitted for what the principal may not change, over-limit for what no guest can be sent. */
+function assertMaySend(who: Principal, message: NewMessage): void {
+  assertMayDo(who, "write");
+  // `clear` reaches every key.
+  const keys = message.method === "clear" ? [""] : keysOf(message);
+  for (const key of keys) assertMayUseKey(who, key);
+  const bytes = Buffer.byteLength(JSON.stringify(message.params));
+  if (bytes <= MAX_CHANGE_BYTES) return;
+  throw new CommandError(
+    "over-limit",
+    `the message takes ${bytes} bytes, and a guest takes ${MAX_CHANGE_BYTES} at once`,
+    {
+      limit: MAX_CHANGE_BYTES,
+    },
+  );
+}
+
+/** None for `clear`. */
+function keysOf(message: NewMessage): string[] {
+  switch (message.method) {
+    case "set":
+      return message.params.entries.map(({ key }) => key);
+    case "delete":
+      return message.params.keys;
+    case "clear":
+      return [];
+  }
+}

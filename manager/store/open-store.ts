@@ -1,0 +1,173 @@
+/** The store of the manager: SQLite in a thread of its own, so that no call waits for the disk on the event loop. */
+import type { Receipt } from "../../shared/api/schemas.ts";
+import type { Log } from "../log.ts";
+import { DEFAULT_STORE_LIMITS, type StoreLimits } from "./limits.ts";
+import { StoreThread } from "./store-thread.ts";
+import type {
+  AuditQuery,
+  MessageToKeep,
+  MirrorChange,
+  ReceivedFromGuest,
+  Settlement,
+  Store,
+  StoredToken,
+  StoredUser,
+  StoredVm,
+} from "./store.ts";
+
+export interface StoreOptions {
+  /** Made with mode 0700. Holds the database and, beside it, the key of what is encrypted in it. */
+  directory: string;
+  limits?: Partial<StoreLimits>;
+  log: Log;
+  /** The thread died: nothing can be kept any more. */
+  onFailure: (error: Error) => void;
+  /** A message that the store itself refused, because its secret cannot be decrypted any more. */
+  onRefused?: (receipt: Receipt) => void;
+  /** So many requests were kept by one commit. */
+  onCommit?: (requests: number) => void;
+  /** Milliseconds since 1970. */
+  clock?: () => number;
+}
+
+/** @throws CommandError when it cannot be opened: another manager has it, it is damaged, or of a newer version */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  const { directory, limits, log, onFailure, onCommit = () => undefined } = options;
+  const threadOptions = { directory, limits: { ...DEFAULT_STORE_LIMITS, ...limits } };
+  const thread = await StoreThread.start(threadOptions, { log, onFailure, onCommit });
+  return new ThreadedStore(thread, options);
+}
+
+class ThreadedStore implements Store {
+  readonly #thread: StoreThread;
+  readonly #clock: () => number;
+  readonly #onRefused: (receipt: Receipt) => void;
+
+  constructor(thread: StoreThread, { clock = Date.now, onRefused = () => undefined }: StoreOptions) {
+    this.#thread = thread;
+    this.#clock = clock;
+    this.#onRefused = onRefused;
+  }
+
+  keepMessages(messages: readonly MessageToKeep[]) {
+    return this.#thread.call("keepMessages", messages);
+  }
+
+  async nextMessage(vmId: string) {
+    const { next, refused } = await this.#thread.call("nextMessage", vmId, this.#clock());
+    for (const receipt of refused) this.#onRefused(receipt);
+    return next;
+  }
+
+  settle(messageId: string, settlement: Settlement, at: number) {
+    return this.#thread.call("settle", messageId, settlement, at);
+  }
+
+  async expire(now: number) {
+    const receipts: Receipt[] = [];
+    for (;;) {
+      const { expired, more } = await this.#thread.call("expireSome", now);
+      receipts.push(...expired);
+      if (!more) return receipts;
+    }
+  }
+
+  markRead(vmId: string, messageIds: readonly string[], at: number) {
+    return this.#thread.call("markRead", vmId, messageIds, at);
+  }
+
+  receipt(messageId: string) {
+    return this.#thread.call("receipt", messageId);
+  }
+
+  receiptsOf(vmId: string, limit: number) {
+    return this.#thread.call("receiptsOf", vmId, limit);
+  }
+
+  pendingOf(vmId: string) {
+    return this.#thread.call("pendingOf", vmId);
+  }
+
+  pendingCounts() {
+    return this.#thread.call("pendingCounts");
+  }
+
+  countsByState() {
+    return this.#thread.call("countsByState");
+  }
+
+  keepReceived(message: ReceivedFromGuest) {
+    return this.#thread.call("keepReceived", message);
+  }
+
+  receivedFrom(vmId: string, limit: number) {
+    return this.#thread.call("receivedFrom", vmId, limit);
+  }
+
+  loadVms() {
+    return this.#thread.call("loadVms");
+  }
+
+  saveVms(vms: readonly StoredVm[]) {
+    return this.#thread.call("saveVms", vms);
+  }
+
+  forgetVm(id: string) {
+    return this.#thread.call("forgetVm", id);
+  }
+
+  loadMirrors() {
+    return this.#thread.call("loadMirrors");
+  }
+
+  saveMirrors(changes: readonly MirrorChange[]) {
+    return this.#thread.call("saveMirrors", changes);
+  }
+
+  users() {
+    return this.#thread.call("users");
+  }
+
+  saveUser(user: StoredUser) {
+    return this.#thread.call("saveUser", user);
+  }
+
+  removeUser(name: string) {
+    return this.#thread.call("removeUser", name);
+  }
+
+  tokens() {
+    return this.#thread.call("tokens");
+  }
+
+  saveToken(token: StoredToken) {
+    return this.#thread.call("saveToken", token);
+  }
+
+  touchToken(id: string, at: number) {
+    return this.#thread.call("touchToken", id, at);
+  }
+
+  removeToken(id: string) {
+    return this.#thread.call("removeToken", id);
+  }
+
+  addAudit(records: Parameters<Store["addAudit"]>[0]) {
+    return this.#thread.call("addAudit", records);
+  }
+
+  audit(query: AuditQuery) {
+    return this.#thread.call("audit", query);
+  }
+
+  /** In small steps, between which other requests are done. */
+  async prune(now: number) {
+    let vmId: string | undefined = "";
+    while (vmId !== undefined) vmId = await this.#thread.call("pruneVmAfter", vmId, now);
+    while ((await this.#thread.call("pruneSomeAudit", now)).more);
+  }
+
+  close() {
+    return this.#thread.close();
+  }
+}

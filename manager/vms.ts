@@ -1,0 +1,135 @@
+/** All VMs the manager knows, by what the inventory says of them, and who may see which. */
+import type { VmSelection } from "../shared/api/schemas.ts";
+import { CommandError, usageError } from "../shared/cli/failure.ts";
+import { isPattern, matchesVm, maySeeVm } from "./access/permissions.ts";
+import type { Principal } from "./access/principal.ts";
+import type { InventoryChange } from "./inventory/inventory.ts";
+import { type GuestQuotas, ManagedVm, type ManagedVmOptions } from "./managed-vm.ts";
+import type { Metrics } from "./metrics.ts";
+import type { StoredMirror, StoredVm } from "./store/store.ts";
+
+export interface VmsOptions extends Omit<ManagedVmOptions, "metrics"> {
+  metrics: Metrics;
+}
+
+/** What is written down of a VM that no inventory has any more. */
+const NO_INVENTORY = "none";
+
+export class Vms {
+  readonly #options: VmsOptions;
+  readonly #vms = new Map<string, ManagedVm>();
+
+  private constructor(options: VmsOptions) {
+    this.#options = options;
+  }
+
+  /** All VMs of the last run, none of them linked yet. */
+  static async load(options: VmsOptions): Promise<Vms> {
+    const { store } = options;
+    const vms = new Vms(options);
+    const [stored, mirrors, pending] = await Promise.all([store.loadVms(), store.loadMirrors(), store.pendingCounts()]);
+    const mirrorOf = new Map(mirrors.map((mirror) => [mirror.vmId, mirror]));
+    for (const vm of stored) vms.#add(vm, mirrorOf.get(vm.vm.id), pending[vm.vm.id] ?? 0);
+    return vms;
+  }
+
+  /** For links that are opened from now on. */
+  setQuotas(quotas: GuestQuotas): void {
+    this.#options.quotas = quotas;
+  }
+
+  get all(): ManagedVm[] {
+    return [...this.#vms.values()];
+  }
+
+  byId(id: string): ManagedVm | undefined {
+    return this.#vms.get(id);
+  }
+
+  /** What the inventory found; saved, so that a VM is known when it is off and so is the manager. */
+  update(change: InventoryChange): void {
+    const { log, store, failed } = this.#options;
+    const { vm, type } = change;
+    const statusSince = Date.now();
+    const before = this.#vms.get(vm.id);
+    if (type === "removed" && before === undefined) return;
+    const described: StoredVm =
+      type === "removed"
+        ? { vm: { ...vm, status: "Stopped", channelPath: undefined }, inventory: NO_INVENTORY, statusSince }
+        : { vm, inventory: change.inventory, statusSince: statusSinceOf(change, before, statusSince) };
+    if (before?.vm.status !== described.vm.status) {
+      log.info("vm", { vm: vm.name, id: vm.id, status: described.vm.status, was: before?.vm.status });
+    }
+    if (before === undefined)
+      this.#add(described, undefined, 0).describe(described.vm, described.inventory, statusSince);
+    else before.describe(described.vm, described.inventory, described.statusSince);
+    store.saveVms([described]).catch(failed);
+  }
+
+  visibleTo(who: Principal): ManagedVm[] {
+    return this.all.filter(({ vm }) => maySeeVm(who, vm)).sort((a, b) => (a.vm.name < b.vm.name ? -1 : 1));
+  }
+
+  /** By UUID or by name. One that may not be seen is not there. */
+  resolve(who: Principal, nameOrId: string): ManagedVm {
+    const visible = this.visibleTo(who);
+    const byId = visible.find(({ vm }) => vm.id === nameOrId.toLowerCase());
+    const [first, ...others] = byId ? [byId] : visible.filter(({ vm }) => vm.name === nameOrId);
+    if (first === undefined) throw unknownVm(nameOrId);
+    if (others.length > 0) throw ambiguousVm(nameOrId, [first, ...others]);
+    return first;
+  }
+
+  /** Throws when a name that is no pattern is not there, so that a misspelt one is not passed over. */
+  select(who: Principal, selection: VmSelection): ManagedVm[] {
+    const visible = this.visibleTo(who);
+    if ("all" in selection) return visible;
+    const chosen = selection.names.flatMap((name) => {
+      return isPattern(name) ? visible.filter(({ vm }) => matchesVm(name, vm)) : [this.resolve(who, name)];
+    });
+    const unique = [...new Set(chosen)];
+    if (unique.length > 0) return unique;
+    throw new CommandError("failed", `no VM matches ${selection.names.map((name) => `'${name}'`).join(", ")}`, {
+      unknownVm: true,
+    });
+  }
+
+  async forget(managed: ManagedVm): Promise<void> {
+    if (managed.inventory !== NO_INVENTORY) {
+      throw new CommandError(
+        "conflict",
+        `'${managed.vm.name}' is still in ${managed.inventory}; remove it there first`,
+      );
+    }
+    this.#vms.delete(managed.vm.id);
+    await managed.close();
+    await this.#options.store.forgetVm(managed.vm.id);
+    this.#options.metrics.forgetVm(managed.ref);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.all.map((vm) => vm.close()));
+  }
+
+  #add(stored: StoredVm, mirror: StoredMirror | undefined, pending: number): ManagedVm {
+    const metrics = this.#options.metrics.forVm({ id: stored.vm.id, name: stored.vm.name });
+    const managed = new ManagedVm(stored, { mirror, pending }, { ...this.#options, metrics });
+    this.#vms.set(stored.vm.id, managed);
+    return managed;
+  }
+}
+
+/** A status that is as it was counts from when it began, over a restart of the manager too. */
+function statusSinceOf({ vm }: InventoryChange, before: ManagedVm | undefined, now: number): number {
+  return before?.vm.status === vm.status ? before.statusSince : now;
+}
+
+function unknownVm(name: string): CommandError {
+  return new CommandError("failed", `there is no VM '${name}'; 'vmmessage vms' lists them`, { unknownVm: true });
+}
+
+function ambiguousVm(name: string, vms: readonly ManagedVm[]): CommandError {
+  const ids = vms.map(({ vm }) => vm.id);
+  const error = usageError(`${vms.length} VMs are named '${name}'; say which by its UUID: ${ids.join(", ")}`);
+  return new CommandError(error.code, error.message, { ids });
+}

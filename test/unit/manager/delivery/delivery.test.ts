@@ -1,0 +1,128 @@
+import { describe, expect, test, vi } from "vitest";
+import { Delivery } from "../../../../manager/delivery/delivery.ts";
+import type { Settlement, WaitingMessage } from "../../../../manager/store/store.ts";
+import type { Receipt } from "../../../../shared/api/schemas.ts";
+import { NoAnswerError } from "../../../../shared/peer.ts";
+import { RequestError } from "../../../../shared/protocol/errors.ts";
+
+/** A queue in memory, a guest that answers as told, and the delivery between them. */
+function deliveryOf(...ids: string[]) {
+  const queue = ids.map((messageId): WaitingMessage => {
+    return { messageId, change: { method: "clear", params: { messageId } }, queuedAt: 0, expiresAt: undefined };
+  });
+  const settled: [string, Settlement["type"]][] = [];
+  const attempts: string[] = [];
+  const state = {
+    isUp: true,
+    answer: (): Promise<unknown> => Promise.resolve({ epoch: "e", revision: 1, deleted: [] }),
+  };
+  const delivery = new Delivery({
+    vmId: "vm",
+    store: {
+      nextMessage: () => Promise.resolve(queue[0]),
+      settle: (messageId, { type }) => {
+        queue.shift();
+        settled.push([messageId, type]);
+        return Promise.resolve({ messageId, state: type } as Receipt);
+      },
+    },
+    send: (_method, { messageId }) => {
+      attempts.push(messageId);
+      return state.answer() as Promise<never>;
+    },
+    isLinkUp: () => state.isUp,
+    settled: () => undefined,
+    failed: (error) => {
+      throw error;
+    },
+    log: { info: () => undefined, warn: () => undefined, error: () => undefined },
+  });
+  return { delivery, queue, settled, attempts, state };
+}
+
+describe("delivery", () => {
+  test("hands messages over in order, each once", async () => {
+    const { delivery, settled, attempts } = deliveryOf("1", "2", "3");
+    delivery.wake();
+    await vi.waitFor(() => {
+      expect(settled).toHaveLength(3);
+    });
+    expect(attempts).toEqual(["1", "2", "3"]);
+  });
+
+  test("waits for the link", async () => {
+    const { delivery, settled, state } = deliveryOf("1");
+    state.isUp = false;
+    delivery.wake();
+    await new Promise(setImmediate);
+    expect(settled).toEqual([]);
+    state.isUp = true;
+    delivery.wake();
+    await vi.waitFor(() => {
+      expect(settled).toEqual([["1", "delivered"]]);
+    });
+  });
+
+  test("keeps a message whose answer was lost at the head, and sends it again under the same id", async () => {
+    const { delivery, settled, attempts, state } = deliveryOf("1", "2");
+    const { answer } = state;
+    state.answer = () => {
+      state.isUp = false;
+      return Promise.reject(new NoAnswerError("lost"));
+    };
+    delivery.wake();
+    await vi.waitFor(() => {
+      expect(attempts).toEqual(["1"]);
+    });
+    Object.assign(state, { isUp: true, answer });
+    delivery.wake();
+    await vi.waitFor(() => {
+      expect(settled).toHaveLength(2);
+    });
+    expect(attempts).toEqual(["1", "1", "2"]);
+  });
+
+  test("settles what the guest refuses with the guest's reason, and goes on with the next", async () => {
+    const { delivery, settled, state } = deliveryOf("1", "2");
+    const { answer } = state;
+    state.answer = () => {
+      state.answer = answer;
+      return Promise.reject(new RequestError("conflict", "the key exists"));
+    };
+    delivery.wake();
+    await vi.waitFor(() => {
+      expect(settled).toEqual([
+        ["1", "refused"],
+        ["2", "delivered"],
+      ]);
+    });
+  });
+
+  test("takes a refusal that is not about the message for none", async () => {
+    const { delivery, settled, attempts, state } = deliveryOf("1");
+    const { answer } = state;
+    state.answer = () => {
+      state.answer = answer;
+      return Promise.reject(new RequestError("busy", "later"));
+    };
+    delivery.wake();
+    await vi.waitFor(() => {
+      expect(attempts).toEqual(["1"]);
+    });
+    delivery.wake();
+    await vi.waitFor(() => {
+      expect(settled).toEqual([["1", "delivered"]]);
+    });
+  });
+
+  test("that is stopped lets the message under way end and begins no other", async () => {
+    const { delivery, settled, state } = deliveryOf("1", "2");
+    const gate = Promise.withResolvers<unknown>();
+    state.answer = () => gate.promise;
+    delivery.wake();
+    const stopped = delivery.stop();
+    gate.resolve({ epoch: "e", revision: 1, deleted: [] });
+    await stopped;
+    expect(settled).toEqual([["1", "delivered"]]);
+  });
+});
