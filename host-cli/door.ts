@@ -27,7 +27,8 @@ type Search =
 export async function doorOf(command: CommonOptions, context: Context): Promise<Door> {
   const { door, login } = command;
   const unused = givenCredentials(login);
-  if (door.via === "network") return { type: "manager", address: { type: "network", host: door.host, port: door.port } };
+  if (door.via === "network")
+    return { type: "manager", address: { type: "network", host: door.host, port: door.port } };
   if (door.via === "channel") {
     if (unused !== undefined) context.output.note(`no manager is asked; ${unused} not used`);
     return { type: "channel" };
@@ -47,7 +48,9 @@ export async function managerAddress(command: CommonOptions, context: Context): 
   const search = await searchManager(door.socket, command, context);
   if (search.type === "listening") return { type: "socket", path: search.path };
   if (search.isSurprising) throw new CommandError("unreachable", `${search.why}; this needs a manager`);
-  throw usageError(`this needs a manager (vmmessaged): ${search.why}; name its host with -h HOST, its socket with --manager`);
+  throw usageError(
+    `this needs a manager (vmmessaged): ${search.why}; name its host with -h HOST, its socket with --manager`,
+  );
 }
 
 /** The first socket that is there, whether somebody listens on it or not. */
@@ -100,7 +103,9 @@ function whatItMeans(error: unknown, path: string, signal: AbortSignal): "listen
     case "EACCES":
     case "EPERM": {
       const remedy = "run vmmessage as root or as the socket's group, or pass it by with --direct";
-      throw new CommandError("not-permitted", `not permitted to open the manager's socket ${path}; ${remedy}`, { path });
+      throw new CommandError("not-permitted", `not permitted to open the manager's socket ${path}; ${remedy}`, {
+        path,
+      });
     }
     case "EINVAL":
     case "ENAMETOOLONG":
@@ -110,6 +115,8 @@ function whatItMeans(error: unknown, path: string, signal: AbortSignal): "listen
       // So many wait to be served that no more are let in: somebody listens.
       return "listening";
     default:
-      throw new CommandError("unreachable", `cannot connect to the manager's socket ${path}: ${String(error)}`, { path });
+      throw new CommandError("unreachable", `cannot connect to the manager's socket ${path}: ${String(error)}`, {
+        path,
+      });
   }
 }

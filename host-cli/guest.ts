@@ -28,10 +28,7 @@ export interface Sent<M extends ChangeMethod> {
   receipt?: Receipt;
 }
 
-export type Changed = Pick<
-  NotificationParams<"changed">,
-  "epoch" | "revision" | "more" | "resync" | "changes"
->;
+export type Changed = Pick<NotificationParams<"changed">, "epoch" | "revision" | "more" | "resync" | "changes">;
 
 export interface WatchRequest {
   prefix: string;

@@ -259,5 +259,7 @@ function assertOneReader({ values, own }: Words, { password, vmsFrom }: Options)
 }
 
 function inWords(commands: readonly CommandWord[]): string {
-  return commands.length < 3 ? commands.join(" and ") : `${commands.slice(0, -1).join(", ")} and ${commands.at(-1) ?? ""}`;
+  return commands.length < 3
+    ? commands.join(" and ")
+    : `${commands.slice(0, -1).join(", ")} and ${commands.at(-1) ?? ""}`;
 }

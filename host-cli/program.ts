@@ -283,7 +283,10 @@ function count(text: string): number {
 
 /** 64 hexadecimal digits, with or without the colons that openssl prints. */
 function fingerprint(text: string): string {
-  const digits = text.replace(/^sha256[:=]/i, "").replaceAll(":", "").toLowerCase();
+  const digits = text
+    .replace(/^sha256[:=]/i, "")
+    .replaceAll(":", "")
+    .toLowerCase();
   if (!/^[0-9a-f]{64}$/.test(digits)) {
     throw new InvalidArgumentError("it is not the SHA-256 of a certificate: 64 hexadecimal digits");
   }

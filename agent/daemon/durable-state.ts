@@ -43,9 +43,9 @@ export class DurableState<S> {
 
   /** Changes what is in memory at once, for what need not survive. */
   adjust(work: (state: S) => S): void {
-    const adjusted = new Map(
-      [this.#durable, this.#writing ?? this.#durable, this.#latest].map((state) => [state, work(state)]),
-    );
+    // Mostly these are one and the same, and the work is done to each once.
+    const states = new Set([this.#durable, this.#writing ?? this.#durable, this.#latest]);
+    const adjusted = new Map([...states].map((state) => [state, work(state)]));
     this.#durable = adjusted.get(this.#durable) ?? this.#durable;
     this.#latest = adjusted.get(this.#latest) ?? this.#latest;
     if (this.#writing !== undefined) this.#writing = adjusted.get(this.#writing);

@@ -45,7 +45,8 @@ async function follow(manager: Manager, body: FleetRequest, outcome: Outcome, re
   for await (const { event, data } of manager.stream("sendFleet", { body })) {
     switch (event) {
       case "begin":
-        if (data.vms === 0) throw new CommandError("failed", `no VM matches ${selectionInWords(body)}; nothing was sent`);
+        if (data.vms === 0)
+          throw new CommandError("failed", `no VM matches ${selectionInWords(body)}; nothing was sent`);
         outcome.total = data.vms;
         await report.begin(data.vms);
         break;

@@ -17,7 +17,8 @@ const CONNECT_RETRY_MS = 100;
 type Read = "get" | "list" | "watch" | "ping" | "info";
 type Change = "set" | "delete" | "clear";
 
-export interface GreetingOptions extends TimeLimits, Pick<ClientOptions, "hello" | "answer" | "notified" | "restarted"> {
+export interface GreetingOptions
+  extends TimeLimits, Pick<ClientOptions, "hello" | "answer" | "notified" | "restarted"> {
   /** Awaited before more is read from the guest, so that it cannot send faster than its words are printed. */
   pace?: () => Promise<void>;
 }

@@ -113,7 +113,8 @@ function tlsFailure(error: unknown, host: string): CommandError {
   if (code === "ECONNREFUSED") {
     return lost(`nobody listens on ${host}; does vmmessaged run there, and is its HTTPS API switched on?`);
   }
-  if (code === "ENOTFOUND" || code === "EAI_AGAIN") return lost(`the name of the manager's host, ${host}, is not known`);
+  if (code === "ENOTFOUND" || code === "EAI_AGAIN")
+    return lost(`the name of the manager's host, ${host}, is not known`);
   if (code.startsWith("ERR_SSL") || code === "EPROTO") {
     const message = `${host} does not speak TLS as a vmmessage manager does (${code}); is the port right?`;
     return new CommandError("failed", message, {}, { cause: error });
@@ -148,7 +149,7 @@ function assertTrusted(socket: TLSSocket, { fingerprint }: Trust, host: string):
   }
   if (socket.authorized) return;
   // Typed as an error, and a string where it is OpenSSL's code.
-  const reason = String(socket.authorizationError as unknown);
+  const reason = String(socket.authorizationError);
   const remedy = `if it is the right one, give --fingerprint ${shown ?? "SHA256"}, or its authority with --ca FILE`;
   const message = `the certificate of ${host} is not trusted (${reasonInWords(reason)}); ${remedy}; nothing was sent`;
   throw new CommandError("not-permitted", message, { ...details, reason });

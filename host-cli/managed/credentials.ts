@@ -78,7 +78,8 @@ async function authorization(
   const isGiven = options.user !== undefined || options.password !== undefined;
   const token = environment["VMMESSAGE_TOKEN"];
   if (!isGiven && token) return bearer(token);
-  const user = options.user ?? (environment["VMMESSAGE_USER"] || undefined);
+  const fromEnvironment = environment["VMMESSAGE_USER"];
+  const user = options.user ?? (fromEnvironment === "" ? undefined : fromEnvironment);
   if (user !== undefined) return basic(user, await passwordOf(user, options, stored, context, passwords));
   if (isGiven) throw usageError("whose password is it? name the user with -u USER, or in VMMESSAGE_USER");
   if (stored.token !== undefined) return bearer(stored.token);

@@ -1,5 +1,5 @@
 /** HTTP/1.1 over a connection to the manager, kept for the command's next requests. */
-import { Agent, type ClientRequest, type IncomingMessage, request as httpRequest } from "node:http";
+import { Agent, type IncomingMessage, request as httpRequest } from "node:http";
 import type { Duplex } from "node:stream";
 import { asFailure, CommandError, Interruption, systemCode } from "../../shared/cli/failure.ts";
 import { software } from "../../shared/version.ts";
@@ -42,7 +42,9 @@ export class HttpClient {
       },
     });
     return new Promise((resolve, reject) => {
-      const onAbort = (): void => void request.destroy(lost(signal.reason, signal, true) as Error);
+      let isConnected = false;
+      request.once("socket", () => (isConnected = true));
+      const onAbort = (): void => void request.destroy(lost(signal.reason, signal, isConnected) as Error);
       signal.addEventListener("abort", onAbort, { once: true });
       request.once("response", (response) => {
         // The body's reader looks at the signal itself; a body that is broken off must not end the process.
@@ -53,7 +55,7 @@ export class HttpClient {
         signal.removeEventListener("abort", onAbort);
       });
       request.on("error", (error) => {
-        reject(lost(error, signal, wasConnected(request)) as Error);
+        reject(lost(error, signal, isConnected));
       });
       if (signal.aborted) onAbort();
       else request.end(body);
@@ -121,10 +123,6 @@ class ConnectingAgent extends Agent {
       },
     );
   }
-}
-
-function wasConnected(request: ClientRequest): boolean {
-  return request.socket !== null && request.socket !== undefined;
 }
 
 function lost(error: unknown, signal: AbortSignal, wasSent: boolean): unknown {

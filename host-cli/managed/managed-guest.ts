@@ -70,7 +70,9 @@ class ManagedGuest implements Guest {
   }
 
   async get(key: string): Promise<Answered<Result<"get">>> {
-    const { epoch, entry, from, asOf, pending } = await this.#manager.read("getKey", { params: { ...this.#params, key } });
+    const { epoch, entry, from, asOf, pending } = await this.#manager.read("getKey", {
+      params: { ...this.#params, key },
+    });
     return { epoch, entry, origin: { from, asOf, pending } };
   }
 

@@ -83,11 +83,7 @@ export class Manager implements Disposable {
   }
 
   /** The events of a stream till its end. Throws as {@link read} does. */
-  async *stream<N extends StreamedEndpoint>(
-    name: N,
-    asked: Asked,
-    signal = this.signal,
-  ): AsyncGenerator<StreamOf<N>> {
+  async *stream<N extends StreamedEndpoint>(name: N, asked: Asked, signal = this.signal): AsyncGenerator<StreamOf<N>> {
     const schemas = endpoints[name].stream as Record<string, Schema>;
     const response = await this.#request(name, { ...asked, accept: "text/event-stream" }, signal);
     this.#assertType(response, "text/event-stream");

@@ -18,8 +18,9 @@ export class Call {
     return this.#controller.signal;
   }
 
-  get socket(): Socket | null {
-    return this.#response.socket;
+  /** Whether a part of its answer is on this connection already. */
+  isAnswering(socket: Socket): boolean {
+    return this.#response.socket === socket && this.#response.headersSent;
   }
 
   stop(reason: CommandError): void {
@@ -51,9 +52,9 @@ export class Calls {
     return call;
   }
 
-  /** Whether an answer may be under way on this connection. */
-  isAnswering(socket: unknown): boolean {
-    return [...this.#running].some((call) => call.socket === socket);
+  /** Whether an answer is under way on this connection. */
+  isAnswering(socket: Socket): boolean {
+    return [...this.#running].some((call) => call.isAnswering(socket));
   }
 
   stop(reason: CommandError, which: "streams" | "all"): void {

@@ -3,6 +3,7 @@ import swagger, { type FastifyDynamicSwaggerOptions } from "@fastify/swagger";
 import type { FastifyInstance } from "fastify";
 import { createJsonSchemaTransform, createJsonSchemaTransformObject } from "fastify-type-provider-zod";
 import * as z from "zod/mini";
+import type { $ZodTypes } from "zod/v4/core";
 import type { Endpoint } from "../../shared/api/endpoints.ts";
 import * as schemas from "../../shared/api/schemas.ts";
 import { version } from "../../shared/version.ts";
@@ -37,7 +38,8 @@ const named = {
 export async function describeApi(app: FastifyInstance): Promise<void> {
   const schemaRegistry = z.registry<{ id: string }>();
   for (const [id, schema] of Object.entries(named)) schemaRegistry.add(schema, { id });
-  const transformObject = createJsonSchemaTransformObject({ schemaRegistry });
+  const transforming = { schemaRegistry, zodToJsonConfig: { override: allowMoreMembers } };
+  const transformObject = createJsonSchemaTransformObject(transforming);
   await app.register(swagger, {
     openapi: {
       openapi: "3.1.0",
@@ -51,7 +53,7 @@ export async function describeApi(app: FastifyInstance): Promise<void> {
       // The empty one: a Unix socket that stands for a principal asks for none.
       security: [{ basic: [] }, { bearer: [] }, {}],
     },
-    transform: createJsonSchemaTransform({ schemaRegistry }),
+    transform: createJsonSchemaTransform(transforming),
     transformObject: (document) => withoutUnused(transformObject(document)),
   } satisfies FastifyDynamicSwaggerOptions);
 }
@@ -91,6 +93,12 @@ function streamAnswer(stream: NonNullable<Endpoint["stream"]>) {
   });
   const description = "Server-sent events; the schema is that of each, its data as JSON";
   return { description, content: { "text/event-stream": { schema: z.union(events) } } };
+}
+
+/** What is not said to be strict can get more members in a later version: a client is not to refuse them. */
+function allowMoreMembers({ zodSchema, jsonSchema }: { zodSchema: $ZodTypes; jsonSchema: object }): void {
+  const { def } = zodSchema._zod;
+  if (def.type === "object" && def.catchall === undefined) Reflect.deleteProperty(jsonSchema, "additionalProperties");
 }
 
 type Document = ReturnType<ReturnType<typeof createJsonSchemaTransformObject>>;

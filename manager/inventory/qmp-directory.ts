@@ -91,6 +91,10 @@ class Sockets {
   readonly #vms = new Map<string, Vm>();
   /** Which socket speaks for a VM, by the VM's id. */
   readonly #speakers = new Map<string, string>();
+  /** Of the QEMU behind each socket, its other sockets: for channels, for other clients of QMP. Each serves one client. */
+  readonly #otherSockets = new Map<string, readonly string[]>();
+  /** By socket: why its VM is not told of, though it speaks. */
+  readonly #clashes = new Map<string, string>();
   /** By socket, and one for the directory itself. */
   readonly #troubles = new Map<string, string>();
   #isSynchronized = false;
@@ -105,8 +109,8 @@ class Sockets {
   async look(): Promise<void> {
     const paths = await this.#scan();
     if (paths === undefined) return;
-    const channels = new Set([...this.#vms.values()].map(({ channelPath }) => channelPath));
-    const fresh = paths.filter((path) => !this.#followed.has(path) && !channels.has(path));
+    const others = new Set([...this.#otherSockets.values()].flat());
+    const fresh = paths.filter((path) => !this.#followed.has(path) && !others.has(path));
     const firstWords = fresh.map((path) => this.#follow(path));
     for (const path of this.#troubles.keys()) {
       if (path !== this.#options.directory && !this.#followed.has(path)) this.#note(path, undefined);
@@ -150,32 +154,48 @@ class Sockets {
         firstWord.resolve(undefined);
       },
       onTrouble: (reason) => {
-        this.#note(path, reason);
+        this.#note(path, reason ?? this.#clashes.get(path));
         firstWord.resolve(undefined);
+      },
+      onSockets: (sockets) => {
+        this.#leaveAlone(path, sockets);
       },
       onEvent: (event, vm) => onEvent?.(event, vm),
     });
     const stop = new AbortController();
     const ended = follower.run(AbortSignal.any([this.#signal, stop.signal])).finally(() => {
-      this.#followed.delete(path);
+      this.#forget(path);
       if (stop.signal.aborted) this.#note(path, undefined);
-      for (const [id, speaker] of this.#speakers) if (speaker === path) this.#speakers.delete(id);
       firstWord.resolve(undefined);
     });
     this.#followed.set(path, { ended, stop });
     return firstWord.promise;
   }
 
+  #forget(path: string): void {
+    this.#followed.delete(path);
+    this.#otherSockets.delete(path);
+    this.#clashes.delete(path);
+    for (const [id, speaker] of this.#speakers) if (speaker === path) this.#speakers.delete(id);
+  }
+
+  #leaveAlone(path: string, sockets: readonly string[]): void {
+    const others = sockets.filter((socket) => socket !== path);
+    this.#otherSockets.set(path, others);
+    for (const other of others) this.#followed.get(other)?.stop.abort();
+  }
+
   #describe(path: string, vm: Vm): void {
     const speaker = this.#speakers.get(vm.id) ?? path;
     if (speaker !== path) {
-      this.#note(path, `${path}: its VM '${vm.name}' has the UUID ${vm.id}, which the VM at ${speaker} has too`);
+      const clash = `${path}: its VM '${vm.name}' has the UUID ${vm.id}, which the VM at ${speaker} has too`;
+      this.#clashes.set(path, clash);
+      this.#note(path, clash);
       return;
     }
+    this.#clashes.delete(path);
     this.#speakers.set(vm.id, path);
     this.#vms.set(vm.id, vm);
-    // Its channel may lie in the same directory: that is for the link, and serves one client.
-    if (vm.channelPath !== undefined) this.#followed.get(vm.channelPath)?.stop.abort();
     if (this.#isSynchronized) this.#sink.changed(vm);
   }
 

@@ -9,6 +9,7 @@ import {
   type Identity,
   type QmpChannel,
   qmpChannelProblem,
+  readChardevs,
   readIdentity,
   readStatus,
 } from "./qmp-vm.ts";
@@ -40,6 +41,8 @@ export interface FollowerOptions {
   onVm: (vm: Vm) => void;
   /** Why nothing can be learnt of it; undefined when all is well, or nobody listens there. */
   onTrouble: (reason: string | undefined) => void;
+  /** The sockets on which this QEMU listens, its own QMP socket among them. */
+  onSockets: (paths: readonly string[]) => void;
   onEvent: (event: QmpEvent, vm: Identity | undefined) => void;
 }
 
@@ -93,9 +96,15 @@ export class QmpFollower {
 
   async #describe(qmp: QmpClient): Promise<void> {
     this.#identity = await readIdentity(qmp, this.#options.path, this.#options.host);
-    this.#channel = await findChannel(qmp);
+    await this.#readChannel(qmp);
     this.#status = await readStatus(qmp);
     this.#tell();
+  }
+
+  async #readChannel(qmp: QmpClient): Promise<void> {
+    const chardevs = await readChardevs(qmp);
+    this.#options.onSockets(chardevs.flatMap(({ socketPath }) => socketPath ?? []));
+    this.#channel = await findChannel(qmp, chardevs);
   }
 
   /** QEMU is asked for the status, not the events believed: however many come, one question is under way. */
@@ -107,7 +116,7 @@ export class QmpFollower {
       await this.#wakeUp.wait(NEVER_MS, signal);
       if (signal.aborted) return;
       this.#status = await readStatus(qmp);
-      this.#channel ??= await findChannel(qmp);
+      if (this.#channel === undefined) await this.#readChannel(qmp);
       this.#tell();
     }
   }

@@ -38,10 +38,17 @@ export interface Identity {
   name: string;
 }
 
+export interface Chardev {
+  label: string;
+  /** Where it listens; undefined when it is something else than a listening Unix socket with an absolute path. */
+  socketPath: string | undefined;
+  /** Whether its device has it open: of a port, something in the guest. */
+  isOpen: boolean;
+}
+
 export interface QmpChannel {
   /** Of its port: VSERPORT_CHANGE names it. One without sends none. */
   deviceId: string | undefined;
-  /** Undefined when it is something else than a listening Unix socket with an absolute path. */
   socketPath: string | undefined;
   isOpenInGuest: boolean;
 }
@@ -65,14 +72,23 @@ export function endStatus(shutdown: QmpEvent | undefined): VmStatus {
   return FAILURES.some((reason) => reason === shutdown.data["reason"]) ? "Crashed" : "Stopped";
 }
 
+/** Everything that QEMU carries bytes to: its ports' sockets, and its monitors'. */
+export async function readChardevs(qmp: QmpClient): Promise<Chardev[]> {
+  const answered = await ask(qmp, chardevs, "query-chardev");
+  return answered.map(({ label, filename, "frontend-open": isOpen }) => {
+    return { label, socketPath: listeningPath(filename), isOpen };
+  });
+}
+
 /** Our channel's port and the socket behind it, or undefined when there is no port of that name. */
-export async function findChannel(qmp: QmpClient): Promise<QmpChannel | undefined> {
+export async function findChannel(qmp: QmpClient, chardevs: readonly Chardev[]): Promise<QmpChannel | undefined> {
   for (const folder of [WITH_ID, WITHOUT_ID]) {
     for (const device of await portsIn(qmp, folder)) {
       const path = `${folder}/${device}`;
       if ((await readText(qmp, path, "name")) !== CHANNEL_NAME) continue;
-      const chardev = await readText(qmp, path, "chardev");
-      return { deviceId: folder === WITH_ID ? device : undefined, ...(await readChardev(qmp, chardev)) };
+      const label = await readText(qmp, path, "chardev");
+      const { socketPath, isOpen = false } = chardevs.find((chardev) => chardev.label === label) ?? {};
+      return { deviceId: folder === WITH_ID ? device : undefined, socketPath, isOpenInGuest: isOpen };
     }
   }
   return undefined;
@@ -97,14 +113,6 @@ async function portsIn(qmp: QmpClient, folder: string): Promise<string[]> {
 
 function readText(qmp: QmpClient, path: string, property: string): Promise<string> {
   return ask(qmp, textAnswer, "qom-get", { path, property });
-}
-
-async function readChardev(qmp: QmpClient, label: string): Promise<Omit<QmpChannel, "deviceId">> {
-  const chardev = (await ask(qmp, chardevs, "query-chardev")).find((candidate) => candidate.label === label);
-  return {
-    socketPath: chardev && listeningPath(chardev.filename),
-    isOpenInGuest: chardev?.["frontend-open"] ?? false,
-  };
 }
 
 /** Of `unix:/run/web1.sock,server=on`, with `disconnected:` before it while no client is there. */

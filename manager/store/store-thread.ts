@@ -50,9 +50,9 @@ export class StoreThread {
   #underWay: Waiting[] = [];
   #isFailing = false;
 
-  private constructor(options: ThreadOptions, events: ThreadEvents) {
+  private constructor(file: string, options: ThreadOptions, events: ThreadEvents) {
     this.#events = events;
-    this.#worker = new Worker(entry(), { name: "store", workerData: options, execArgv: [] });
+    this.#worker = new Worker(file, { name: "store", workerData: options, execArgv: [] });
     this.#worker.on("message", (message: FromThread) => {
       this.#receive(message);
     });
@@ -65,8 +65,9 @@ export class StoreThread {
     });
   }
 
-  static async start(options: ThreadOptions, events: ThreadEvents): Promise<StoreThread> {
-    const thread = new StoreThread(options, events);
+  /** Settles when the database is open; rejects with CommandError when it cannot be. */
+  static async start(options: ThreadOptions, events: ThreadEvents, file = entry()): Promise<StoreThread> {
+    const thread = new StoreThread(file, options, events);
     await thread.#opened.promise;
     return thread;
   }

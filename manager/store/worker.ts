@@ -47,6 +47,8 @@ function answersTo(requests: readonly Request[], database: DatabaseSync, operati
   try {
     return { type: "answers", answers: commitTogether(database, operations, requests) };
   } catch (error) {
+    // It could not even be rolled back: no later request can be trusted to be kept, so the thread ends.
+    if (database.isTransaction) throw error;
     return { type: "not-committed", message: (error as Error).message };
   }
 }

@@ -46,10 +46,10 @@ export class LibvirtUnderTest implements AsyncDisposable {
   async start(): Promise<void> {
     const log = await open(join(this.directory, "libvirtd.log"), "a");
     const user = isRoot() ? [`--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"] : [];
-    const directories = Object.entries(FOLDERS).map(([name, folder]) => [name, join(this.directory, folder)]);
-    const env = { PATH: [process.env["PATH"] ?? "", "/usr/sbin"].join(delimiter), ...Object.fromEntries(directories) };
+    const env: NodeJS.ProcessEnv = { PATH: [process.env["PATH"] ?? "", "/usr/sbin"].join(delimiter) };
+    for (const [name, folder] of Object.entries(FOLDERS)) env[name] = join(this.directory, folder);
     this.#daemon = spawn("setpriv", [...user, "--pdeathsig=KILL", "libvirtd"], {
-      env: env as NodeJS.ProcessEnv,
+      env,
       stdio: ["ignore", log.fd, log.fd],
     });
     await log.close();

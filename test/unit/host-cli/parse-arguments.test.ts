@@ -86,7 +86,9 @@ describe("the VM is looked for", () => {
   });
 
   it("in libvirt where the environment names an empty directory", () => {
-    expect(parse("ping -v web1", { ...HERE, environment: { VMMESSAGE_SOCKET_DIR: "" } }).target.socketDirectory).toBeUndefined();
+    expect(
+      parse("ping -v web1", { ...HERE, environment: { VMMESSAGE_SOCKET_DIR: "" } }).target.socketDirectory,
+    ).toBeUndefined();
   });
 });
 

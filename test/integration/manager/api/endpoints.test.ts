@@ -1,3 +1,4 @@
+import { writeFile } from "node:fs/promises";
 import { expect, test, vi } from "vitest";
 import { endpoints, MAX_BODY_BYTES } from "../../../../shared/api/endpoints.ts";
 import { CommandError } from "../../../../shared/cli/failure.ts";
@@ -30,7 +31,7 @@ test.for(happyPaths)("%s is answered", async ([, method, path, body, answer]) =>
   await using api = await ApiUnderTest.start();
   const sent = body === undefined ? [] : ["-H", "Content-Type: application/json", "-d", JSON.stringify(body)];
   const { status, headers, json } = await api.curl(path, "-X", method, ...sent);
-  expect({ status, json }).toEqual({ status: 200, json: expect.objectContaining({}) as unknown });
+  expect(status).toBe(200);
   expect(json).toMatchObject(answer as object);
   expect(headers).toMatchObject({
     "content-type": [expect.stringContaining("application/json")],
@@ -190,7 +191,6 @@ test("a wrong method is told the right ones", async () => {
 
 test("a body that is over the limit is refused, whether it says so first or not", async () => {
   await using api = await ApiUnderTest.start();
-  const { writeFile } = await import("node:fs/promises");
   const file = `${api.directory}/body`;
   await writeFile(file, JSON.stringify({ method: "clear", pad: "x".repeat(MAX_BODY_BYTES) }));
   const told = await api.curl("/v1/vms/web/messages", ...json, "--data-binary", `@${file}`);
@@ -212,7 +212,6 @@ test("a body that is not UTF-8 is refused, not guessed", async () => {
 
 test("a body nested very deeply is refused like any other", async () => {
   await using api = await ApiUnderTest.start();
-  const { writeFile } = await import("node:fs/promises");
   const file = `${api.directory}/body`;
   await writeFile(file, `{"user":"alice","label":${"[".repeat(400_000)}${"]".repeat(400_000)}}`);
   const { status } = await api.curl("/v1/tokens", ...json, "--data-binary", `@${file}`);

@@ -19,7 +19,7 @@ function eventsIn(body: string): { event: string | undefined; id: string | undef
   const blocks = body.split("\n\n").filter((block) => block.startsWith("event: "));
   return blocks.map((block) => {
     const field = (name: string) => new RegExp(`^${name}: (.*)$`, "m").exec(block)?.[1];
-    return { event: field("event"), id: field("id"), data: JSON.parse(field("data") ?? "null") };
+    return { event: field("event"), id: field("id"), data: JSON.parse(field("data") ?? "null") as unknown };
   });
 }
 

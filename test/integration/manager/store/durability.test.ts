@@ -1,0 +1,83 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { promisify } from "node:util";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { openTestStore, temporaryDirectory, vm } from "./stores.ts";
+
+const run = promisify(execFile);
+
+/** A process that keeps messages in a directory, and what it said. */
+class Keeper {
+  readonly kept: string[] = [];
+  readonly failed: string[] = [];
+  readonly events: string[] = [];
+  readonly process: ChildProcess;
+  readonly #ended: Promise<unknown>;
+
+  constructor(directory: string, round: number) {
+    const script = join(import.meta.dirname, "keep-until-killed.ts");
+    const child = spawn(process.execPath, [script, directory, String(round)], { stdio: ["ignore", "pipe", "pipe"] });
+    this.process = child;
+    this.#ended = once(child, "close");
+    onTestFinished(() => this.kill());
+    createInterface(child.stdout).on("line", (line) => {
+      if (line.startsWith("!")) this.failed.push(line.slice(1));
+      else this.kept.push(line);
+    });
+    createInterface(child.stderr).on("line", (line) => this.events.push(line));
+  }
+
+  async kill(): Promise<void> {
+    this.process.kill("SIGKILL");
+    await this.#ended;
+  }
+
+  async limitFiles(bytes: string): Promise<void> {
+    await run("prlimit", [`--pid=${String(this.process.pid)}`, `--fsize=${bytes}`]);
+  }
+}
+
+async function keptIn(directory: string): Promise<Set<string>> {
+  const store = await openTestStore(directory);
+  const pending = await store.pendingOf(vm.id);
+  await store.close();
+  return new Set(pending.map(({ messageId }) => messageId));
+}
+
+test(
+  "a store that is killed at any moment, twenty times, has everything that it answered",
+  { timeout: 120_000 },
+  async () => {
+    const directory = await temporaryDirectory();
+    const answered: string[] = [];
+    for (let round = 0; round < 20; round += 1) {
+      const keeper = new Keeper(directory, round);
+      const enough = 10 + 23 * round;
+      await vi.waitUntil(() => keeper.kept.length >= enough, { timeout: 30_000, interval: 1 });
+      await keeper.kill();
+      answered.push(...keeper.kept);
+    }
+    const kept = await keptIn(directory);
+    expect(answered.length).toBeGreaterThan(4000);
+    expect(answered.filter((messageId) => !kept.has(messageId))).toEqual([]);
+  },
+);
+
+test("a disk that takes no more refuses messages, which the log says once, and takes them again later", async () => {
+  const directory = await temporaryDirectory();
+  const keeper = new Keeper(directory, 0);
+  await vi.waitUntil(() => keeper.kept.length >= 20, { timeout: 30_000 });
+  // A limit on the size of files refuses the write as a full disk does.
+  await keeper.limitFiles("0:unlimited");
+  await vi.waitUntil(() => keeper.failed.length >= 200, { timeout: 30_000 });
+  await keeper.limitFiles("unlimited");
+  const before = keeper.kept.length;
+  await vi.waitUntil(() => keeper.kept.length >= before + 200, { timeout: 30_000 });
+  await keeper.kill();
+  expect(keeper.events).toEqual(["store-cannot-commit", "store-commits-again"]);
+  const kept = await keptIn(directory);
+  expect(keeper.kept.filter((messageId) => !kept.has(messageId))).toEqual([]);
+  expect(keeper.failed.filter((messageId) => kept.has(messageId))).toEqual([]);
+});

@@ -1,0 +1,95 @@
+import { expect, test } from "vitest";
+import { Metrics, type Standings } from "../../../manager/metrics.ts";
+
+const nothing: Standings = { links: {}, messages: {}, pending: [], inventory: [] };
+const web = { id: "6d2a7d6e-5f0b-4b5e-9d4e-0a6f0f7f0001", name: "web" };
+const labels = `vm="web",vm_id="${web.id}"`;
+
+async function linesOf(metrics: Metrics, standings: Partial<Standings> = {}): Promise<string[]> {
+  const text = await metrics.scrape({ ...nothing, ...standings });
+  return text.split("\n").filter((line) => line.startsWith("vmmessage_"));
+}
+
+test("states without anything are zero, so that a rule can compare them", async () => {
+  const lines = await linesOf(new Metrics(), { links: { up: 2 }, messages: { queued: 3 } });
+  expect(lines).toContain('vmmessage_links{state="up"} 2');
+  expect(lines).toContain('vmmessage_links{state="held"} 0');
+  expect(lines).toContain('vmmessage_messages{state="queued"} 3');
+  expect(lines).toContain('vmmessage_messages{state="refused"} 0');
+});
+
+test("a VM's counters count", async () => {
+  const metrics = new Metrics();
+  const vm = metrics.forVm(web);
+  vm.received(100);
+  vm.received(20);
+  vm.sent(7);
+  vm.throttled(1500);
+  vm.refusedFrame();
+  vm.changes(3);
+  vm.message();
+  expect(await linesOf(metrics)).toEqual(
+    expect.arrayContaining([
+      `vmmessage_link_received_bytes_total{${labels}} 120`,
+      `vmmessage_link_sent_bytes_total{${labels}} 7`,
+      `vmmessage_throttled_seconds_total{${labels}} 1.5`,
+      `vmmessage_refused_frames_total{${labels}} 1`,
+      `vmmessage_guest_changes_total{${labels}} 3`,
+      `vmmessage_guest_messages_total{${labels}} 1`,
+    ]),
+  );
+});
+
+test("asking for a VM's counters again goes on counting", async () => {
+  const metrics = new Metrics();
+  metrics.forVm(web).sent(1);
+  metrics.forVm(web).sent(2);
+  expect(await linesOf(metrics)).toContain(`vmmessage_link_sent_bytes_total{${labels}} 3`);
+});
+
+test("a VM that is gone, or has another name, leaves no series behind", async () => {
+  const metrics = new Metrics();
+  metrics.forVm(web).sent(1);
+  metrics.forVm({ ...web, name: "renamed" }).sent(2);
+  const ofVms = (lines: string[]) => lines.filter((line) => line.includes("vm_id"));
+  expect(ofVms(await linesOf(metrics))).toEqual([`vmmessage_link_sent_bytes_total{vm="renamed",vm_id="${web.id}"} 2`]);
+  metrics.forgetVm(web);
+  metrics.forgetVm(web);
+  expect(ofVms(await linesOf(metrics))).toEqual([]);
+});
+
+test("what waits and which inventories there are is as of the scrape alone", async () => {
+  const metrics = new Metrics();
+  const pending = [{ vm: web, count: 4 }];
+  const inventory = [{ name: "libvirt qemu:///system", isConnected: false }];
+  const lines = await linesOf(metrics, { pending, inventory });
+  expect(lines).toContain(`vmmessage_pending_messages{${labels}} 4`);
+  expect(lines).toContain('vmmessage_inventory_connected{source="libvirt qemu:///system"} 0');
+  const later = await linesOf(metrics);
+  expect(later.filter((line) => /pending|inventory/.test(line))).toEqual([]);
+});
+
+test("durations fall into buckets of seconds", async () => {
+  const metrics = new Metrics();
+  metrics.delivered(0.2);
+  metrics.roundTrip(0.003);
+  const lines = await linesOf(metrics);
+  expect(lines).toContain('vmmessage_message_delivery_seconds_bucket{le="0.1"} 0');
+  expect(lines).toContain('vmmessage_message_delivery_seconds_bucket{le="0.5"} 1');
+  expect(lines).toContain('vmmessage_request_seconds_bucket{le="0.005"} 1');
+});
+
+test("a hostile name is one label, quoted and bounded", async () => {
+  const metrics = new Metrics();
+  const name = `a"} 1\nfake_metric 2\\\ud800${"x".repeat(10_000)}`;
+  metrics.forVm({ id: web.id, name }).sent(1);
+  const text = await metrics.scrape(nothing);
+  expect(text).not.toMatch(/^fake_metric/m);
+  expect(text.isWellFormed()).toBe(true);
+  const [line = ""] = text.split("\n").filter((candidate) => candidate.startsWith("vmmessage_link_sent_bytes_total{"));
+  expect(line.length).toBeLessThan(500);
+});
+
+test("the process's own metrics are there", async () => {
+  expect(await new Metrics().scrape(nothing)).toContain("process_resident_memory_bytes");
+});
