@@ -20,8 +20,9 @@ const SYSTEM_SOCKET = "/run/vmmessage/manager.sock";
 /** What was found where a manager's socket may be. */
 type Search =
   | { type: "listening"; path: string }
-  /** `isSurprising` when there should have been one. */
-  | { type: "none"; why: string; isSurprising: boolean };
+  | { type: "refused"; why: string }
+  /** `isNamed` when the user said that there is one. */
+  | { type: "missing"; why: string; isNamed: boolean };
 
 /** Notes on stderr why it is not the door that could have been expected. Throws CommandError: not-permitted. */
 export async function doorOf(command: CommonOptions, context: Context): Promise<Door> {
@@ -35,7 +36,8 @@ export async function doorOf(command: CommonOptions, context: Context): Promise<
   }
   const search = await searchManager(door.socket, command, context);
   if (search.type === "listening") return { type: "manager", address: { type: "socket", path: search.path } };
-  if (search.isSurprising) context.output.note(`${search.why}; going straight to the VM's channel`);
+  if (search.type === "refused" || search.isNamed)
+    context.output.note(`${search.why}; going straight to the VM's channel`);
   if (unused !== undefined) context.output.note(`there is no manager on this host; ${unused} not used`);
   return { type: "channel" };
 }
@@ -47,7 +49,7 @@ export async function managerAddress(command: CommonOptions, context: Context): 
   if (door.via === "channel") throw usageError("this needs a manager, and none is to be asked");
   const search = await searchManager(door.socket, command, context);
   if (search.type === "listening") return { type: "socket", path: search.path };
-  if (search.isSurprising) throw new CommandError("unreachable", `${search.why}; this needs a manager`);
+  if (search.type === "refused") throw new CommandError("unreachable", `${search.why}; this needs a manager`);
   throw usageError(
     `this needs a manager (vmmessaged): ${search.why}; name its host with -h HOST, its socket with --manager`,
   );
@@ -62,11 +64,11 @@ async function searchManager(named: string | undefined, command: CommonOptions, 
     const state = await tryToConnect(path, signal);
     if (state === "listening") return { type: "listening", path };
     if (state === "refused") {
-      return { type: "none", why: `nobody listens on ${path}: the manager is not running`, isSurprising: true };
+      return { type: "refused", why: `nobody listens on ${path}: the manager is not running` };
     }
   }
   const why = named === undefined ? `none listens on this host (${paths.join(", ")})` : `there is no socket ${named}`;
-  return { type: "none", why, isSurprising: named !== undefined };
+  return { type: "missing", why, isNamed: named !== undefined };
 }
 
 /** The directory of another user's programs is not believed: what listens there is not our manager. */

@@ -26,7 +26,8 @@ export interface ManagedVmOptions {
   store: Store;
   log: Log;
   metrics: VmMetrics;
-  quotas: GuestQuotas;
+  /** As the configuration has them now; for links that are opened from now on. */
+  quotas: () => GuestQuotas;
   /** A message of this VM got a new receipt. */
   receiptChanged: (receipt: Receipt, message?: WaitingMessage) => void;
   /** The mirror has something that is not saved. */
@@ -47,6 +48,8 @@ export class ManagedVm implements LinkOwner {
   #inventory: string;
   #statusSince: number;
   #link: Link | undefined;
+  /** Where the link is to lead, or leads. */
+  #linkPath: string | undefined;
   #linkStatus: LinkStatus = { state: "off" };
   #linkSince = Date.now();
   #facts: AgentFacts | undefined;
@@ -164,15 +167,13 @@ export class ManagedVm implements LinkOwner {
     this.#vm = vm;
     this.#inventory = inventory;
     this.#statusSince = statusSince;
-    if (vm.channelPath !== before.channelPath || this.#link === undefined) void this.relink();
-    else if (vm.isOpenInGuest === true && before.isOpenInGuest !== true) this.#link.nudge();
-    else if (vm.status !== before.status) this.#tellWatchers();
-  }
-
-  /** Makes the link what the description asks for. */
-  relink(): Promise<void> {
-    this.#relinking = this.#relinking.then(() => this.#relink());
-    return this.#relinking;
+    if (vm.channelPath !== this.#linkPath) {
+      this.#linkPath = vm.channelPath;
+      this.#relinking = this.#relinking.then(() => this.#relink(vm.channelPath));
+    } else if (vm.isOpenInGuest === true && before.isOpenInGuest !== true) {
+      this.#link?.nudge();
+    }
+    if (vm.status !== before.status) this.#tellWatchers();
   }
 
   /** A message for this VM was kept. */
@@ -277,22 +278,22 @@ export class ManagedVm implements LinkOwner {
     return { vm: this.#vm.name, id: this.#vm.id };
   }
 
-  async #relink(): Promise<void> {
+  async #relink(path: string | undefined): Promise<void> {
     await this.#unlink();
-    const { channelPath, problem } = this.#vm;
-    if (channelPath === undefined) {
-      this.statusChanged({ state: "off", reason: problem });
+    if (path === undefined) {
+      this.statusChanged({ state: "off" });
       return;
     }
     this.statusChanged({ state: "connecting" });
+    const { bytes, messages } = this.#options.quotas();
     this.#link = new Link({
-      path: channelPath,
+      path,
       mirror: this.mirror,
       known: this.#facts,
       owner: this,
       meter: this.#options.metrics,
-      allowance: this.#options.quotas.bytes,
-      messageAllowance: this.#options.quotas.messages,
+      allowance: bytes,
+      messageAllowance: messages,
     });
     this.#link.start();
   }

@@ -90,7 +90,13 @@ export class ManagerService implements Service {
   async forgetVm(who: Principal, name: string): Promise<void> {
     assertMayDo(who, "admin");
     const vm = this.#parts.vms.resolve(who, name);
-    await this.#audited(who, { action: "vm.forget", vm }, () => this.#parts.vms.forget(vm));
+    await this.#audited(who, { action: "vm.forget", vm }, () => {
+      const { inventory, vms } = this.#parts;
+      if (inventory.find(vm.vm.id).type === "found" && !inventory.forget(vm.vm.id)) {
+        throw new CommandError("conflict", `'${vm.vm.name}' is still in ${vm.inventory}; remove it there first`);
+      }
+      return vms.forget(vm);
+    });
   }
 
   // ---- Keys

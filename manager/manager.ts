@@ -45,6 +45,8 @@ interface Parts {
   vms: Vms;
   inventory: Inventory;
   service: ManagerService;
+  /** What a new configuration changes without anything being opened anew. */
+  live: Pick<Config, "quotas" | "messages">;
   /** Rejects when the manager cannot go on. */
   failure: PromiseWithResolvers<never>;
 }
@@ -133,7 +135,7 @@ export class Manager {
 
   async #apply(config: Config): Promise<void> {
     const { uid, places } = this.#options;
-    this.#parts.vms.setQuotas(config.quotas);
+    Object.assign(this.#parts.live, { quotas: config.quotas, messages: config.messages });
     await this.#doors.apply(doorsOf(config, places));
     await this.#consoles.apply(config.console === undefined ? [] : [config.console]);
     await this.#sources.apply(sourceSpecs(config, uid));
@@ -163,6 +165,7 @@ async function openParts({ config, places, log }: ManagerOptions): Promise<Parts
   const failure = Promise.withResolvers<never>();
   // Whoever runs the manager looks at it; until then it must not count as unhandled.
   failure.promise.catch(() => undefined);
+  const live = { quotas: config.quotas, messages: config.messages };
   const metrics = new Metrics();
   let vms: Vms | undefined;
   const store = await openStore({
@@ -172,7 +175,7 @@ async function openParts({ config, places, log }: ManagerOptions): Promise<Parts
     onFailure: failure.reject,
     onRefused: (receipt) => vms?.byId(receipt.vm.id)?.settled(receipt),
   });
-  const messages = new Messages({ store, expireAfterMs: config.messages.expireAfter });
+  const messages = new Messages({ store, expireAfterMs: () => live.messages.expireAfter });
   const keeper = new MirrorKeeper(store, failure.reject);
   const receiptChanged = (receipt: Receipt, message?: WaitingMessage): void => {
     messages.board.publish(receipt);
@@ -183,7 +186,7 @@ async function openParts({ config, places, log }: ManagerOptions): Promise<Parts
     store,
     log,
     metrics,
-    quotas: config.quotas,
+    quotas: () => live.quotas,
     receiptChanged,
     mirrorChanged: (vm) => {
       keeper.add(vm);
@@ -194,7 +197,7 @@ async function openParts({ config, places, log }: ManagerOptions): Promise<Parts
   const accounts = await Accounts.open({ store, audit, log });
   const inventory = inventoryOf(vms, log);
   const parts = { vms, messages, store, accounts, audit, inventory, metrics, startedAt: Date.now() };
-  return { ...parts, keeper, failure, service: new ManagerService(parts) };
+  return { ...parts, live, keeper, failure, service: new ManagerService(parts) };
 }
 
 function inventoryOf(vms: Vms, log: Log): Inventory {

@@ -13,7 +13,7 @@ const DEFAULT_WAIT_MS = 10_000;
 export interface MessagesOptions {
   store: Store;
   /** A message that says nothing else expires after this, in ms. */
-  expireAfterMs: number;
+  expireAfterMs: () => number;
 }
 
 /** A message of its own for each VM, and what became of keeping it. */
@@ -52,7 +52,7 @@ export class Messages {
     idFor: (vm: ManagedVm) => string,
   ): Promise<Sending[]> {
     const now = Date.now();
-    const expiresAt = now + (message.expiresInMs ?? this.#options.expireAfterMs);
+    const expiresAt = now + (message.expiresInMs ?? this.#options.expireAfterMs());
     const prepared = vms.map((vm) => {
       const change = changeOf(message, idFor(vm));
       const toKeep: MessageToKeep = { vm: vm.ref, change, by, queuedAt: now, expiresAt };

@@ -4,7 +4,7 @@ import { CommandError, usageError } from "../shared/cli/failure.ts";
 import { isPattern, matchesVm, maySeeVm } from "./access/permissions.ts";
 import type { Principal } from "./access/principal.ts";
 import type { InventoryChange } from "./inventory/inventory.ts";
-import { type GuestQuotas, ManagedVm, type ManagedVmOptions } from "./managed-vm.ts";
+import { ManagedVm, type ManagedVmOptions } from "./managed-vm.ts";
 import type { Metrics } from "./metrics.ts";
 import type { StoredMirror, StoredVm } from "./store/store.ts";
 
@@ -33,11 +33,6 @@ export class Vms {
     return vms;
   }
 
-  /** For links that are opened from now on. */
-  setQuotas(quotas: GuestQuotas): void {
-    this.#options.quotas = quotas;
-  }
-
   get all(): ManagedVm[] {
     return [...this.#vms.values()];
   }
@@ -49,21 +44,15 @@ export class Vms {
   /** What the inventory found; saved, so that a VM is known when it is off and so is the manager. */
   update(change: InventoryChange): void {
     const { log, store, failed } = this.#options;
-    const { vm, type } = change;
-    const statusSince = Date.now();
-    const before = this.#vms.get(vm.id);
-    if (type === "removed" && before === undefined) return;
-    const described: StoredVm =
-      type === "removed"
-        ? { vm: { ...vm, status: "Stopped", channelPath: undefined }, inventory: NO_INVENTORY, statusSince }
-        : { vm, inventory: change.inventory, statusSince: statusSinceOf(change, before, statusSince) };
-    if (before?.vm.status !== described.vm.status) {
-      log.info("vm", { vm: vm.name, id: vm.id, status: described.vm.status, was: before?.vm.status });
+    const before = this.#vms.get(change.vm.id);
+    if (change.type === "removed" && before === undefined) return;
+    const known = change.type === "removed" ? removed(change) : change;
+    const { vm, inventory, statusSince } = known;
+    if (before?.vm.status !== vm.status) {
+      log.info("vm", { vm: vm.name, id: vm.id, status: vm.status, was: before?.vm.status });
     }
-    if (before === undefined)
-      this.#add(described, undefined, 0).describe(described.vm, described.inventory, statusSince);
-    else before.describe(described.vm, described.inventory, described.statusSince);
-    store.saveVms([described]).catch(failed);
+    (before ?? this.#add(known, undefined, 0)).describe(vm, inventory, statusSince);
+    store.saveVms([{ vm, inventory, statusSince }]).catch(failed);
   }
 
   visibleTo(who: Principal): ManagedVm[] {
@@ -94,13 +83,8 @@ export class Vms {
     });
   }
 
+  /** With everything that is kept for it. */
   async forget(managed: ManagedVm): Promise<void> {
-    if (managed.inventory !== NO_INVENTORY) {
-      throw new CommandError(
-        "conflict",
-        `'${managed.vm.name}' is still in ${managed.inventory}; remove it there first`,
-      );
-    }
     this.#vms.delete(managed.vm.id);
     await managed.close();
     await this.#options.store.forgetVm(managed.vm.id);
@@ -119,9 +103,9 @@ export class Vms {
   }
 }
 
-/** A status that is as it was counts from when it began, over a restart of the manager too. */
-function statusSinceOf({ vm }: InventoryChange, before: ManagedVm | undefined, now: number): number {
-  return before?.vm.status === vm.status ? before.statusSince : now;
+/** A VM that no inventory has any more has been stopped, as far as anybody can tell; what is kept for it stays. */
+function removed({ vm }: InventoryChange): StoredVm {
+  return { vm: { ...vm, status: "Stopped", channelPath: undefined }, inventory: NO_INVENTORY, statusSince: Date.now() };
 }
 
 function unknownVm(name: string): CommandError {

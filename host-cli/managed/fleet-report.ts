@@ -1,10 +1,11 @@
 /** Tells of many VMs' results: a bar while they come and a table at the end, or a line for each as it comes. */
 import type { SingleBar } from "cli-progress";
 import type { FleetResult, FleetSummary } from "../../shared/api/schemas.ts";
+import { printable } from "../../shared/terminal-text.ts";
 import type { FleetRequestCommand, OutputStyle } from "../command.ts";
 import type { Context } from "../context.ts";
 import { tableLines } from "../table.ts";
-import { noteOf, resultFacts, resultInWords } from "./fleet-result.ts";
+import { bareResult, failureOf, noteOf, resultFacts, resultInWords } from "./fleet-result.ts";
 
 export class FleetReport implements Disposable {
   readonly #request: FleetRequestCommand;
@@ -38,9 +39,18 @@ export class FleetReport implements Disposable {
     const { name } = result.vm;
     this.#bar?.increment();
     if (this.#style === "json") output.json(resultFacts(result));
-    else if (this.#style === "quiet") output.line(`${name}\t${resultInWords(result)}`);
+    else if (this.#style === "quiet") this.#tellBare(result);
     else this.#rows.push([name, result.status, resultInWords(result), noteOf(result)]);
     await output.drained();
+  }
+
+  /** `VM<tab>VALUE`; what failed stands on stderr, where it cannot be taken for a value. */
+  #tellBare(result: FleetResult): void {
+    const { output } = this.#context;
+    const { name } = result.vm;
+    const failure = failureOf(result);
+    if (failure !== undefined) output.note(`'${name}': ${failure.message}`);
+    else output.listLine(`${printable(name)}\t${printable(bareResult(result))}`);
   }
 
   finish(summary: FleetSummary, messageId: string | undefined): void {

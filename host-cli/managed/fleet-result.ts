@@ -3,7 +3,7 @@ import type { FleetResult } from "../../shared/api/schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { agoInWords } from "../origin.ts";
 import { sentFacts } from "../sent.ts";
-import { shortValue } from "../transcript.ts";
+import { shortValue, shownValue } from "../transcript.ts";
 import { deliveredResult } from "./sending.ts";
 
 /** The error, or the receipt of a message that was refused or expired; undefined when it is done or queued. */
@@ -40,13 +40,17 @@ export function resultFacts(result: FleetResult): object {
   return { ...head, ...(ping && { roundTripMs: ping.roundTripMs, uptimeMs: ping.uptimeMs }) };
 }
 
-/** The bare answer. */
+/** For a table's cell: the answer on one line, or why there is none. */
 export function resultInWords(result: FleetResult): string {
   const failure = failureOf(result);
   if (failure !== undefined) return failure.code;
-  const { receipt, answer, ping } = result;
+  return result.answer === undefined ? bareResult(result) : shortValue(result.answer.entry);
+}
+
+/** The answer itself: a message's state, a value, a round trip. */
+export function bareResult({ receipt, answer, ping }: FleetResult): string {
   if (receipt !== undefined) return receipt.state;
-  if (answer !== undefined) return shortValue(answer.entry);
+  if (answer !== undefined) return shownValue(answer.entry);
   return ping === undefined ? "" : `${ping.roundTripMs} ms`;
 }
 

@@ -1,7 +1,7 @@
 /** HTTP/1.1 over a connection to the manager, kept for the command's next requests. */
 import { Agent, type IncomingMessage, request as httpRequest } from "node:http";
 import type { Duplex } from "node:stream";
-import { asFailure, CommandError, Interruption, systemCode } from "../../shared/cli/failure.ts";
+import { CommandError, Interruption, systemCode } from "../../shared/cli/failure.ts";
 import { software } from "../../shared/version.ts";
 import type { ManagerAddress } from "../door.ts";
 import { addressInWords, connectToManager, ManagerLostError, type Trust } from "./connect.ts";
@@ -44,7 +44,7 @@ export class HttpClient {
     return new Promise((resolve, reject) => {
       let isConnected = false;
       request.once("socket", () => (isConnected = true));
-      const onAbort = (): void => void request.destroy(lost(signal.reason, signal, isConnected) as Error);
+      const onAbort = (): void => void request.destroy(lost(signal.reason, signal, isConnected));
       signal.addEventListener("abort", onAbort, { once: true });
       request.once("response", (response) => {
         // The body's reader looks at the signal itself; a body that is broken off must not end the process.
@@ -125,13 +125,13 @@ class ConnectingAgent extends Agent {
   }
 }
 
-function lost(error: unknown, signal: AbortSignal, wasSent: boolean): unknown {
+function lost(error: unknown, signal: AbortSignal, wasSent: boolean): Error {
   if (signal.reason instanceof Interruption) return signal.reason;
-  if (error instanceof CommandError) return asFailure(error);
+  if (error instanceof CommandError) return error;
   if (signal.aborted) return new ManagerLostError("the manager did not answer: the time is up", { wasSent });
-  const why = systemCode(error)?.startsWith("HPE_")
-    ? undefined
-    : "the connection to the manager was lost before it answered";
-  if (why !== undefined) return new ManagerLostError(why, { wasSent, cause: error });
+  if (!systemCode(error)?.startsWith("HPE_")) {
+    const message = "the connection to the manager was lost before it answered";
+    return new ManagerLostError(message, { wasSent, cause: error });
+  }
   return new CommandError("failed", "it does not answer as a vmmessage manager does: no HTTP", {}, { cause: error });
 }

@@ -18,6 +18,7 @@ import type { Log } from "../log.ts";
 import type { Service } from "../service.ts";
 import { principalOf } from "./authenticate.ts";
 import type { Call, Calls } from "./calls.ts";
+import { answerClientError } from "./client-error.ts";
 import { openEventStream, type StreamEvent } from "./event-stream.ts";
 import type { Request } from "./handler.ts";
 import { handlersOf } from "./handlers/index.ts";
@@ -58,6 +59,9 @@ export async function buildApi(parts: ApiParts, door: ApiDoor): Promise<FastifyI
     bodyLimit: MAX_BODY_BYTES,
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: MAX_PATH_PARAMETER },
+    clientErrorHandler: (error, socket) => {
+      answerClientError(error, socket, door.calls);
+    },
     frameworkErrors: (error, _request, reply) => {
       void refuse(reply, error);
     },
@@ -66,6 +70,7 @@ export async function buildApi(parts: ApiParts, door: ApiDoor): Promise<FastifyI
   app.setSerializerCompiler(serializerCompiler);
   acceptJsonAlone(app);
   admitRequests(app, parts, door);
+  limitAnswers(app, parts.limits);
   answerFailures(app, parts.log, door);
   await describeApi(app);
   addRoutes(app, parts);
@@ -113,7 +118,7 @@ function admitRequests(app: FastifyInstance, { authenticator }: ApiParts, door: 
   app.decorateRequest("admission", null);
   app.addHook("onRequest", async (request, reply) => {
     forbidCaching(reply);
-    const call = door.calls.begin(reply.raw);
+    const call = door.calls.begin(request.raw, reply.raw);
     if (request.headers.origin !== undefined) {
       throw new HttpError(403, "not-permitted", "requests of web pages (with an Origin header) are not served");
     }
@@ -130,6 +135,15 @@ function admissionOf(request: FastifyRequest): Admission {
 /** Answers can hold secrets, and are of the moment. */
 function forbidCaching(reply: FastifyReply): void {
   void reply.headers({ "cache-control": "no-store", "x-content-type-options": "nosniff" });
+}
+
+/** An answer has begun: from here on a connection without traffic has a reader that stalls, for streams are never silent. */
+function limitAnswers(app: FastifyInstance, { stalledReaderMs }: ApiLimits): void {
+  app.addHook("onSend", (_request, reply, payload, done) => {
+    reply.raw.setTimeout(stalledReaderMs);
+    if (!app.server.listening) void reply.header("connection", "close");
+    done(null, payload);
+  });
 }
 
 function answerFailures(app: FastifyInstance, log: Log, door: ApiDoor): void {
@@ -219,8 +233,6 @@ async function answerWithStream(
       return problem;
     },
   });
-  // Keep-alives are written as long as they are read: a connection without any traffic has a reader that stalls.
-  reply.raw.setTimeout(limits.stalledReaderMs);
   return reply.type("text/event-stream").send(stream);
 }
 

@@ -3,16 +3,14 @@ import { once } from "node:events";
 import type { FastifyInstance } from "fastify";
 import { createServer as createHttpServer, type RequestListener, type Server as HttpServer } from "node:http";
 import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
-import type { AddressInfo, Socket } from "node:net";
+import type { AddressInfo } from "node:net";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import type { Principal } from "../access/principal.ts";
-import type { Log } from "../log.ts";
 import { type ApiParts, buildApi } from "./app.ts";
 import { Calls } from "./calls.ts";
 import { type CertificateFiles, readCertificate } from "./certificate.ts";
 import type { ApiLimits } from "./limits.ts";
-import { HttpError, PROBLEM_TYPE, refusalOf } from "./problems.ts";
 import { listenAtPath, type UnixSocketOptions } from "./unix-socket.ts";
 
 /** Whoever may connect is `principal`, until they say who they are. */
@@ -32,14 +30,11 @@ export interface TlsDoorOptions extends CertificateFiles {
 
 export type DoorOptions = UnixDoorOptions | TlsDoorOptions;
 
-/** A refused connection is told once in this time, not once for each. */
-const FULL_WARNING_INTERVAL_MS = 60_000;
+/** What clients can cause is told once in this time, not each time. */
+const WARNING_INTERVAL_MS = 60_000;
 
 /** What was told to stop gets this long to say so. */
 const STOPPED_GRACE_MS = 1000;
-
-/** The first byte of a TLS record with a handshake (RFC 8446, section 5.1). */
-const TLS_HANDSHAKE = 0x16;
 
 export class Door {
   /** `unix:PATH` or `https:ADDRESS:PORT`, as it listens. */
@@ -48,7 +43,7 @@ export class Door {
   readonly #app: FastifyInstance;
   readonly #server: HttpServer | HttpsServer;
   readonly #calls: Calls;
-  readonly #removePath: () => Promise<void>;
+  readonly #removePath: () => void;
   readonly #certificate: { server: HttpsServer; files: CertificateFiles } | undefined;
   #closed: Promise<void> | undefined;
 
@@ -60,6 +55,7 @@ export class Door {
     this.#calls = opened.calls;
     this.#removePath = opened.removePath;
     this.#certificate = opened.certificate;
+    guard(opened.server, { name: opened.name, ...parts });
   }
 
   /** Rejects with CommandError when it cannot listen there. */
@@ -90,9 +86,8 @@ export class Door {
 
   async #close(): Promise<void> {
     const stopping = new CommandError("unreachable", "the manager stops; try again");
-    const closed = once(this.#server, "close");
-    await this.#removePath();
-    this.#server.close();
+    this.#removePath();
+    const closed = new Promise((resolve) => this.#server.close(resolve));
     this.#calls.stop(stopping, "streams");
     await this.#calls.idle(this.#parts.limits.closeGraceMs);
     this.#calls.stop(stopping, "all");
@@ -108,7 +103,7 @@ interface Opened {
   app: FastifyInstance;
   server: HttpServer | HttpsServer;
   calls: Calls;
-  removePath: () => Promise<void>;
+  removePath: () => void;
   certificate: { server: HttpsServer; files: CertificateFiles } | undefined;
 }
 
@@ -118,7 +113,6 @@ async function openUnixDoor(parts: ApiParts, options: UnixDoorOptions, calls: Ca
   const principal: Principal = { name: `socket:${options.path}`, via: name, role, vms, keys };
   const server = createHttpServer(httpOptions(parts.limits));
   const app = await buildApi(parts, { name, principal, via: () => name, calls, serverFactory: servingOn(server) });
-  guard(server, { name, calls, ...parts });
   const removePath = await listenAtPath(server, options);
   return { name, app, server, calls, removePath, certificate: undefined };
 }
@@ -135,7 +129,6 @@ async function openTlsDoor(parts: ApiParts, options: TlsDoorOptions, calls: Call
     calls,
     serverFactory: servingOn(server),
   });
-  guard(server, { name: `https:${hostAndPort(address, port)}`, calls, ...parts });
   try {
     server.listen(port, address);
     await once(server, "listening");
@@ -145,7 +138,7 @@ async function openTlsDoor(parts: ApiParts, options: TlsDoorOptions, calls: Call
     throw new CommandError("failed", `cannot listen on ${where}: ${reason}`, {}, { cause: error });
   }
   const name = `https:${hostAndPort(address, (server.address() as AddressInfo).port)}`;
-  const removePath = () => Promise.resolve();
+  const removePath = () => undefined;
   return { name, app, server, calls, removePath, certificate: { server, files: options } };
 }
 
@@ -176,61 +169,24 @@ function plainAddress(address = "unknown"): string {
   return address.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
-/** What happens before there is a request: too many connections, and bytes that are not HTTP. */
-function guard(
-  server: HttpServer | HttpsServer,
-  { name, calls, log, limits }: { name: string; calls: Calls; log: Log; limits: ApiLimits },
-): void {
+/** Too many connections, or none that the system can accept: neither is to end the manager, nor to fill the log. */
+function guard(server: HttpServer | HttpsServer, { name, log, limits }: { name: string } & ApiParts): void {
   server.maxConnections = limits.connections;
-  let warnedAt = -Infinity;
-  server.on("drop", () => {
-    if (performance.now() - warnedAt < FULL_WARNING_INTERVAL_MS) return;
-    warnedAt = performance.now();
+  const warnFull = atMostEvery(WARNING_INTERVAL_MS, () => {
     log.warn("connections-refused", { door: name, limit: limits.connections });
   });
-  server.removeAllListeners("clientError");
-  server.on("clientError", (error: ClientError, socket: Socket) => {
-    // In the middle of an answer another one would be taken for a part of it.
-    if (!socket.writable || error.code === "ECONNRESET" || calls.isAnswering(socket)) {
-      socket.destroy();
-      return;
-    }
-    socket.end(rawAnswer(refusalOfBytes(error)), () => {
-      socket.destroy();
-    });
+  const warnFailed = atMostEvery(WARNING_INTERVAL_MS, (error: Error) => {
+    log.warn("connections-failed", { door: name, reason: error.message });
   });
+  server.on("drop", warnFull);
+  server.on("error", warnFailed);
 }
 
-interface ClientError extends Error {
-  code?: string;
-  rawPacket?: Buffer;
-}
-
-function refusalOfBytes({ code, rawPacket }: ClientError): HttpError {
-  switch (code) {
-    case "HPE_HEADER_OVERFLOW":
-      return new HttpError(431, "over-limit", "the request's headers are too long");
-    case "HPE_CHUNK_EXTENSIONS_OVERFLOW":
-      return new HttpError(413, "over-limit", "the body's chunk extensions are too long");
-    case "ERR_HTTP_REQUEST_TIMEOUT":
-      return new HttpError(408, "unreachable", "the request did not arrive in time; try again");
-    default:
-      return rawPacket?.[0] === TLS_HANDSHAKE
-        ? new HttpError(400, "usage", "this is TLS; here plain HTTP is spoken, on a Unix socket")
-        : new HttpError(400, "usage", "this is not HTTP/1.1");
-  }
-}
-
-function rawAnswer(error: HttpError): string {
-  const { problem } = refusalOf(error);
-  const body = JSON.stringify(problem);
-  return [
-    `HTTP/1.1 ${problem.status} ${problem.title}`,
-    `Content-Type: ${PROBLEM_TYPE}`,
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    "Cache-Control: no-store",
-    "Connection: close",
-    "",
-    body,
-  ].join("\r\n");
+function atMostEvery<A extends unknown[]>(intervalMs: number, work: (...parameters: A) => void) {
+  let doneAt = -Infinity;
+  return (...parameters: A): void => {
+    if (performance.now() - doneAt < intervalMs) return;
+    doneAt = performance.now();
+    work(...parameters);
+  };
 }

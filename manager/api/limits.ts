@@ -18,7 +18,7 @@ export interface ApiLimits {
   streamsPerPrincipal: number;
   /** A comment in a stream that has nothing to say: it shows both sides that the other one lives. */
   streamKeepAliveMs: number;
-  /** A stream's reader that takes nothing for this long is cut off; it resumes where it was. */
+  /** A client that takes nothing of its answer for this long is cut off; a stream it resumes where it was. */
   stalledReaderMs: number;
   /** Requests that run when the manager closes may take this long to end. */
   closeGraceMs: number;
@@ -31,8 +31,8 @@ export const defaultApiLimits: ApiLimits = {
   idleConnectionMs: 15_000,
   checkIntervalMs: 1000,
   headerBytes: 8 * 1024,
-  connections: 512,
-  requests: 1024,
+  connections: 256,
+  requests: 512,
   streamsPerPrincipal: 64,
   streamKeepAliveMs: 15_000,
   stalledReaderMs: 60_000,

@@ -12,6 +12,8 @@ export interface ApiServerOptions {
   log: Log;
   doors: readonly DoorOptions[];
   limits?: Partial<ApiLimits>;
+  /** Shared by the servers of one manager; without it, this one counts its own. */
+  streams?: StreamQuota;
 }
 
 export class ApiServer implements AsyncDisposable {
@@ -22,12 +24,13 @@ export class ApiServer implements AsyncDisposable {
   }
 
   /** Settles when all doors are open. Rejects with CommandError when one of them cannot be; then none is. */
-  static async listen({ doors, limits, ...parts }: ApiServerOptions): Promise<ApiServer> {
-    const allLimits = { ...defaultApiLimits, ...limits };
-    const streams = new StreamQuota(allLimits.streamsPerPrincipal);
+  static async listen(options: ApiServerOptions): Promise<ApiServer> {
+    const limits = { ...defaultApiLimits, ...options.limits };
+    const { doors, streams = new StreamQuota(limits.streamsPerPrincipal), ...rest } = options;
+    const parts = { ...rest, limits, streams };
     const opened: Door[] = [];
     try {
-      for (const door of doors) opened.push(await Door.open({ ...parts, limits: allLimits, streams }, door));
+      for (const door of doors) opened.push(await Door.open(parts, door));
     } catch (error) {
       await Promise.all(opened.map((door) => door.close()));
       throw error;

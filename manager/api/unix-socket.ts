@@ -1,7 +1,7 @@
 /** Where a server listens on the file system: its rights are in force before its path is there. */
 import { once } from "node:events";
-import type { Stats } from "node:fs";
-import { chmod, chown, link, lstat, mkdir, mkdtemp, rename, rm, unlink } from "node:fs/promises";
+import { lstatSync, type Stats, unlinkSync } from "node:fs";
+import { chmod, chown, link, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { connect, type Server } from "node:net";
 import { dirname, join } from "node:path";
 import { CommandError, systemCode, usageError } from "../../shared/cli/failure.ts";
@@ -22,7 +22,9 @@ const MAX_SOCKET_PATH = 107;
 /** Beside the socket, so that the file system is the same. */
 const WORKSHOP_PREFIX = ".vmmessaged-";
 const MADE_NAME = "s";
-const STALE_NAME = "stale";
+
+/** What chown(2) leaves as it is. */
+const UNCHANGED = -1;
 
 /** Somebody else may be replacing a stale socket at the same time; one of us wins soon. */
 const MAX_ATTEMPTS = 3;
@@ -35,7 +37,7 @@ const MAX_ATTEMPTS = 3;
  *
  * @returns what takes the path away again, if it is still this server's
  */
-export async function listenAtPath(server: Server, options: UnixSocketOptions): Promise<() => Promise<void>> {
+export async function listenAtPath(server: Server, options: UnixSocketOptions): Promise<() => void> {
   const { path, mode } = options;
   const { uid, gid } = ownersOf(options);
   const directory = dirname(path);
@@ -48,10 +50,12 @@ export async function listenAtPath(server: Server, options: UnixSocketOptions): 
       server.listen(made);
       await once(server, "listening");
       await chmod(made, mode);
-      await chown(made, uid ?? process.getuid?.() ?? 0, gid ?? process.getgid?.() ?? 0);
-      await publish(made, path, join(workshop, STALE_NAME));
-      const { dev, ino } = await lstat(path);
-      return () => removeIfSame(path, { dev, ino });
+      await chown(made, uid ?? UNCHANGED, gid ?? UNCHANGED);
+      const ours = lstatSync(made);
+      await publish(made, path);
+      return () => {
+        removeIfSame(path, ours);
+      };
     } finally {
       await rm(workshop, { recursive: true, force: true });
     }
@@ -80,7 +84,7 @@ function checkLength(path: string): void {
 }
 
 /** A link never overwrites; what is there already has to go first. */
-async function publish(made: string, path: string, aside: string): Promise<void> {
+async function publish(made: string, path: string): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       await link(made, path);
@@ -88,25 +92,24 @@ async function publish(made: string, path: string, aside: string): Promise<void>
     } catch (error) {
       if (systemCode(error) !== "EEXIST" || attempt === MAX_ATTEMPTS) throw error;
     }
-    await removeStale(path, aside);
+    await removeStale(path);
   }
 }
 
-async function removeStale(path: string, aside: string): Promise<void> {
-  const found = await lstatIfThere(path);
+async function removeStale(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
   if (!found.isSocket()) {
     throw new CommandError("failed", `${path} is not a socket; move it away, or configure another path`);
   }
   if (await isAnswered(path)) throw inUse(path);
-  await rename(path, aside);
-  const taken = await lstat(aside);
-  if (taken.dev !== found.dev || taken.ino !== found.ino) {
-    // Between the look and the rename another manager put its own there.
-    await link(aside, path);
-    throw inUse(path);
-  }
-  await unlink(aside);
+  // Without a turn of the event loop in between, lest it is another manager's new one that goes.
+  if (isSameFile(lstatSync(path, { throwIfNoEntry: false }), found)) unlinkSync(path);
+}
+
+/** A number can be given to a new file as soon as the old one is gone; the time tells them apart. */
+function isSameFile(one: Stats | undefined, other: Stats): boolean {
+  return one?.dev === other.dev && one.ino === other.ino && one.mtimeMs === other.mtimeMs;
 }
 
 function inUse(path: string): CommandError {
@@ -129,18 +132,8 @@ async function isAnswered(path: string): Promise<boolean> {
   }
 }
 
-async function removeIfSame(path: string, ours: { dev: number; ino: number }): Promise<void> {
-  const found = await lstatIfThere(path);
-  if (found?.dev === ours.dev && found.ino === ours.ino) await rm(path, { force: true });
-}
-
-async function lstatIfThere(path: string): Promise<Stats | undefined> {
-  try {
-    return await lstat(path);
-  } catch (error) {
-    if (systemCode(error) === "ENOENT") return undefined;
-    throw error;
-  }
+function removeIfSame(path: string, ours: Stats): void {
+  if (isSameFile(lstatSync(path, { throwIfNoEntry: false }), ours)) unlinkSync(path);
 }
 
 function failedAt(path: string, error: unknown): CommandError {

@@ -1,5 +1,5 @@
 /** One client of the console: its login, its sessions, and what it may cost. */
-import { once } from "node:events";
+import { type EventEmitter, once } from "node:events";
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import ssh2, { type AuthContext, type Connection, type ServerChannel, type Session as ChannelRequests } from "ssh2";
@@ -69,12 +69,14 @@ export class SshConnection implements Transport {
   readonly #socket: Socket;
   readonly #options: ConnectionOptions;
   readonly #login: Login;
+  /** Those that ended too, until the client closes their channels: it can still send to them. */
   readonly #sessions = new Set<SshSession>();
   readonly #closed = new AbortController();
   readonly #loginTimer: NodeJS.Timeout;
   #idleTimer: NodeJS.Timeout | undefined;
   #client: Connection | undefined;
   #who: Principal | undefined;
+  #closing: Promise<void> | undefined;
   #openChannels = 0;
   /** What sessions wrote. */
   #writtenBytes = 0;
@@ -101,22 +103,24 @@ export class SshConnection implements Transport {
 
   async sent(bytes: number, gone: AbortSignal): Promise<void> {
     this.#writtenBytes += bytes;
-    const wait = async (event: Promise<unknown>): Promise<void> => {
-      await event.catch(() => undefined);
-    };
     // While keys are exchanged anew, ssh2 keeps what is written.
     while (this.#client !== undefined && this.#socket.bytesWritten < this.#writtenBytes && !gone.aborted) {
-      await wait(once(this.#client, "rekey", { signal: gone }));
+      await happened(this.#client, "rekey", gone);
     }
-    if (this.#socket.writableNeedDrain && !gone.aborted) await wait(once(this.#socket, "drain", { signal: gone }));
+    if (this.#socket.writableNeedDrain) await happened(this.#socket, "drain", gone);
   }
 
   /** Dismisses the sessions; settles when the connection is closed, within two {@link CLOSE_GRACE_MS}. */
-  async close(reason: string): Promise<void> {
-    const hasSessions = this.#sessions.size > 0;
-    for (const session of this.#sessions) session.dismiss(reason);
+  close(reason: string): Promise<void> {
+    this.#closing ??= this.#close(reason);
+    return this.#closing;
+  }
+
+  async #close(reason: string): Promise<void> {
+    const running = [...this.#sessions].filter(({ gone }) => !gone.aborted);
+    for (const session of running) session.dismiss(reason);
     // A client leaves by itself, with the exit status, when its last session ends.
-    if (hasSessions) await this.#closedWithin(CLOSE_GRACE_MS);
+    if (running.length > 0) await this.#closedWithin(CLOSE_GRACE_MS);
     this.#hangUp();
     await aborted(this.#closed.signal);
   }
@@ -233,6 +237,7 @@ export class SshConnection implements Transport {
       // A channel that nothing ran on stays in ssh2's table for good, and so it counts for good.
       if (session === undefined) return;
       this.#openChannels -= 1;
+      this.#sessions.delete(session);
       session.lose();
     });
   }
@@ -258,7 +263,6 @@ export class SshConnection implements Transport {
       this.#hangUp();
     } finally {
       session.lose();
-      this.#sessions.delete(session);
     }
   }
 
@@ -288,6 +292,11 @@ export class SshConnection implements Transport {
     for (const session of this.#sessions) session.lose();
     this.#closed.abort();
   }
+}
+
+/** Settles at the event, at an error, and when the signal is aborted. */
+async function happened(emitter: EventEmitter, event: string, gone: AbortSignal): Promise<void> {
+  await once(emitter, event, { signal: gone }).catch(() => undefined);
 }
 
 /** Not in ssh2's types: the largest packet that the client says it takes, which ssh2 believes. */

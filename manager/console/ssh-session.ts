@@ -82,7 +82,7 @@ export class SshSession implements Session {
     this.#channel.end();
   }
 
-  /** ssh2 never calls back for what it could not write to a channel that was closed. */
+  /** ssh2 never calls back for what it could not write to a channel that was closed, and throws when all is lost. */
   #taken(piece: Buffer): Promise<void> {
     return new Promise((resolve) => {
       const settle = (): void => {
@@ -90,7 +90,11 @@ export class SshSession implements Session {
         resolve();
       };
       this.gone.addEventListener("abort", settle);
-      this.#channel.write(piece, settle);
+      try {
+        this.#channel.write(piece, settle);
+      } catch {
+        this.#gone.abort();
+      }
     });
   }
 }

@@ -17,7 +17,7 @@ export interface LibvirtEvent {
  * such a line in it, but not a line's end; a lifecycle event's own text has no quotes, so its name ends at the last one.
  */
 const LINE =
-  /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})([+-]\d\d)(\d\d): event '([a-z0-9-]+)' for domain '(.*)'(?:: (.*))?$/u;
+  /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})([+-]\d\d)(\d\d): event '([a-z0-9-]+)' for domain '(.*)'(?:: (.*))?$/su;
 
 /** Undefined for anything else, such as the further lines of a `graphics` event. */
 export function parseLibvirtEvent(line: string): LibvirtEvent | undefined {

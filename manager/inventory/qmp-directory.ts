@@ -172,11 +172,16 @@ class Sockets {
     return firstWord.promise;
   }
 
+  /** Its VM may now be told of by another that has it too: those begin anew with the next look. */
   #forget(path: string): void {
     this.#followed.delete(path);
     this.#otherSockets.delete(path);
     this.#clashes.delete(path);
-    for (const [id, speaker] of this.#speakers) if (speaker === path) this.#speakers.delete(id);
+    for (const [id, speaker] of this.#speakers) {
+      if (speaker !== path) continue;
+      this.#speakers.delete(id);
+      for (const other of this.#clashes.keys()) this.#followed.get(other)?.stop.abort();
+    }
   }
 
   #leaveAlone(path: string, sockets: readonly string[]): void {

@@ -5,7 +5,6 @@
 import * as z from "zod/mini";
 import type { Channel } from "../../shared/channel.ts";
 import { connectUnixSocket } from "../../shared/channels/unix-socket.ts";
-import { unlessAborted } from "../../shared/abort.ts";
 import { RemoteProtocolError } from "../../shared/protocol/errors.ts";
 import { linesOf } from "./lines.ts";
 
@@ -86,13 +85,18 @@ export class QmpClient implements AsyncDisposable {
   /**
    * Settles when QEMU takes commands. It serves one client on a socket: while there is another, this one waits for its
    * turn, without a time-out of its own. Rejects with the system's error when nobody listens, RemoteProtocolError when what
-   * listens speaks no QMP, QmpClosedError when it went away, and the signal's reason.
+   * listens speaks no QMP, QmpClosedError when it went away. The signal closes the connection, now or later.
    */
   static async connect(path: string, options: QmpOptions): Promise<QmpClient> {
     const client = new QmpClient(await connectUnixSocket(path, options.signal), options);
+    const close = (): void => void client.close();
+    options.signal.addEventListener("abort", close);
+    void client.ended.then(() => {
+      options.signal.removeEventListener("abort", close);
+    });
     try {
-      await unlessAborted(options.signal, client.#greeted.promise);
-      await unlessAborted(options.signal, client.execute("qmp_capabilities"));
+      await client.#greeted.promise;
+      await client.execute("qmp_capabilities");
       return client;
     } catch (error) {
       await client.close();
@@ -142,13 +146,14 @@ export class QmpClient implements AsyncDisposable {
 
   /** Answers what ended it. The system's errors (ECONNRESET: QEMU ended with something unread) are an end like any other. */
   async #receiveLines(): Promise<Error> {
+    let cause: unknown;
     try {
       for await (const line of linesOf(this.#channel.incoming, MAX_LINE_BYTES)) this.#receive(line);
-      return new QmpClosedError("QEMU closed the connection");
     } catch (error) {
       if (error instanceof RemoteProtocolError) return error;
-      return new QmpClosedError("the connection to QEMU broke", { cause: error });
+      cause = error;
     }
+    return new QmpClosedError("QEMU closed the connection", { cause });
   }
 
   #receive(line: string): void {

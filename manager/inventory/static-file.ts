@@ -4,6 +4,7 @@ import { dirname, isAbsolute, join, resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as z from "zod/mini";
 import { CommandError, systemCode } from "../../shared/cli/failure.ts";
+import { describeIssues } from "../../shared/protocol/message.ts";
 import type { Vm } from "../vm.ts";
 import { FolderWatch } from "./folder-watch.ts";
 import { inParallel } from "./in-parallel.ts";
@@ -19,9 +20,6 @@ const SETTLE_MS = 50;
 
 /** Some ten thousand VMs. */
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
-
-/** Of a file's problems, so many are named. */
-const MAX_PROBLEMS = 10;
 
 /** A socket's path is at most so long (unix(7), with the zero at its end). */
 const MAX_SOCKET_PATH_BYTES = 107;
@@ -52,26 +50,20 @@ export interface StaticVm {
   socket: string;
 }
 
-/** What the file says, or everything that is wrong with it. A VM without a UUID gets one from its socket's path. */
-export function parseStaticFile(
-  text: string,
-  host: string,
-): { type: "read"; vms: StaticVm[] } | { type: "wrong"; problems: string[] } {
+export type StaticFileContent = { type: "read"; vms: StaticVm[] } | { type: "wrong"; problem: string };
+
+/** What the file says, or what is wrong with it. A VM without a UUID gets one from its socket's path. */
+export function parseStaticFile(text: string, host: string): StaticFileContent {
   const json = parseJson(text);
-  if ("problem" in json) return { type: "wrong", problems: [json.problem] };
-  const parsed = document.safeParse(json.value);
-  if (!parsed.success) {
-    return {
-      type: "wrong",
-      problems: parsed.error.issues.map(({ path, message }) => `${pathInWords(path)} ${message}`),
-    };
-  }
+  if (json === undefined) return { type: "wrong", problem: "it is not JSON" };
+  const parsed = document.safeParse(json);
+  if (!parsed.success) return { type: "wrong", problem: describeIssues(parsed.error) };
   const vms = parsed.data.vms.map(({ name, uuid, socket }) => {
     const path = resolve(socket);
     return { id: readUuid(uuid ?? "") ?? socketUuid(host, path), name, socket: path };
   });
-  const problems = [...repeated(vms, "id", "the UUID"), ...repeated(vms, "socket", "the socket")];
-  return problems.length > 0 ? { type: "wrong", problems } : { type: "read", vms };
+  const [problem] = [...repeated(vms, "id", "the UUID"), ...repeated(vms, "socket", "the socket")];
+  return problem === undefined ? { type: "read", vms } : { type: "wrong", problem };
 }
 
 export interface StaticFileOptions {
@@ -125,10 +117,7 @@ export class StaticFileSource implements InventorySource {
   async #read(): Promise<StaticVm[]> {
     const read = parseStaticFile(await readWhole(this.#path), this.#host);
     if (read.type === "read") return read.vms;
-    const { problems } = read;
-    const named = problems.slice(0, MAX_PROBLEMS).join("; ");
-    const others = problems.length > MAX_PROBLEMS ? `; and ${problems.length - MAX_PROBLEMS} more` : "";
-    throw new CommandError("usage", `${this.#path}: ${named}${others}`);
+    throw new CommandError("usage", `${this.#path}: ${read.problem}`);
   }
 
   /** One look at each folder, however many sockets it has. */
@@ -209,18 +198,12 @@ function failureMessage(error: unknown): string {
   return `${String(error.path)} ${reasons[systemCode(error) ?? ""] ?? `cannot be read: ${error.message}`}`;
 }
 
-function parseJson(text: string): { value: unknown } | { problem: string } {
+function parseJson(text: string): unknown {
   try {
-    return { value: JSON.parse(text) };
-  } catch (error) {
-    return { problem: `is not JSON: ${error instanceof Error ? error.message : String(error)}` };
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
-}
-
-/** `vms[3].socket` */
-function pathInWords(path: readonly PropertyKey[]): string {
-  const words = path.map((step) => (typeof step === "number" ? `[${step}]` : `.${String(step)}`)).join("");
-  return words === "" ? "the file" : words.replace(/^\./, "");
 }
 
 function repeated(vms: readonly StaticVm[], property: "id" | "socket", inWords: string): string[] {

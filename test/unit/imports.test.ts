@@ -49,7 +49,7 @@ function staticImports({ inputs }: Metafile, file: string, seen = new Set<string
 
 describe("imports", () => {
   test("go from the programs to shared/, and never from one program to another", () => {
-    const programs = ["agent", "host-cli"];
+    const programs = ["agent", "host-cli", "manager"];
     for (const program of programs) {
       const others = programs.filter((other) => other !== program);
       const strays = importsBelow(program).filter(({ to }) => others.some((other) => to.startsWith(`${other}/`)));
@@ -80,13 +80,26 @@ describe("imports", () => {
     expect(loaded.filter((file) => /serialport|pino|agent\/daemon|agent\/handlers|bootstrap/.test(file))).toEqual([]);
   });
 
+  test("of the manager's doors reach the service, and no link, store or delivery", () => {
+    const parts = /^manager\/(links|delivery|store|inventory|managed-vm|vms|messages|manager-service)/;
+    const strays = ["manager/api", "manager/console"].flatMap(importsBelow).filter(({ to }) => parts.test(to));
+    expect(strays).toEqual([]);
+  });
+
+  test("of `vmmessage` straight to a channel load neither HTTP nor TLS", async () => {
+    const loaded = await loadedAtStart("host-cli/main.ts");
+    expect(loaded.filter((file) => /node:https?$|node:tls$|eventsource|cli-progress|shared\/api/.test(file))).toEqual(
+      [],
+    );
+  });
+
   test("only the main files touch arguments, the environment, signals and exit codes", () => {
-    const touching = ["agent", "host-cli", "shared"].flatMap((folder) => {
+    const touching = ["agent", "host-cli", "manager", "shared"].flatMap((folder) => {
       return readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
         .filter((name) => name.endsWith(".ts"))
         .map((name) => join(folder, name))
         .filter((file) => /process\.(argv|env|exitCode|exit\(|on\()/.test(readFileSync(join(root, file), "utf8")));
     });
-    expect(touching.sort()).toEqual(["agent/main.ts", "host-cli/main.ts"]);
+    expect(touching.sort()).toEqual(["agent/main.ts", "host-cli/main.ts", "manager/main.ts"]);
   });
 });

@@ -38,10 +38,16 @@ export class AgentUnderTest implements AsyncDisposable {
 
   /** A new agent with no keys; `config` is what its configuration file says. */
   static async start(config: object | ((directory: string) => object) = {}): Promise<AgentUnderTest> {
+    const agent = await AgentUnderTest.make(config);
+    await agent.start();
+    return agent;
+  }
+
+  /** One that is still to be started. */
+  static async make(config: object | ((directory: string) => object) = {}): Promise<AgentUnderTest> {
     const agent = new AgentUnderTest(await mkdtemp(join(tmpdir(), "vmm-agent-")));
     const contents = typeof config === "function" ? (config as (directory: string) => object)(agent.directory) : config;
     await writeFile(join(agent.directory, "agent.json"), JSON.stringify(contents));
-    await agent.start();
     return agent;
   }
 
@@ -110,6 +116,12 @@ export class AgentUnderTest implements AsyncDisposable {
     child.kill(signal);
     const [exitCode, endSignal] = await exited;
     return exitCode ?? endSignal;
+  }
+
+  /** Settles when it has ended, by whatever. */
+  async untilEnd(): Promise<void> {
+    const child = this.#child;
+    if (child?.exitCode === null && child.signalCode === null) await once(child, "exit");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -190,6 +190,17 @@ test("a long wait outlives the limits on receiving", async () => {
   expect(await answer).toMatchObject({ status: 200 });
 });
 
+test("a client that does not read its answer is cut off", async () => {
+  await using api = await ApiUnderTest.start({ limits: { requests: 1, stalledReaderMs: 200 } });
+  api.service.metricsText = "x".repeat(8 * 1024 * 1024);
+  using client = await api.connect("");
+  client.socket.pause();
+  client.socket.write("GET /metrics HTTP/1.1\r\nHost: m\r\n\r\n");
+  await vi.waitUntil(() => api.service.asked.length === 1);
+  expect(await api.curl("/health")).toMatchObject({ status: 503 });
+  await vi.waitUntil(async () => (await api.curl("/health")).status === 200, { timeout: 5000 });
+});
+
 test("a connection over the limit is closed, and the log says so once", async () => {
   await using api = await ApiUnderTest.start({ limits: { connections: 2 } });
   using first = await api.connect("");
@@ -233,6 +244,19 @@ test.for([
   await vi.waitUntil(() => signal?.aborted);
   await vi.waitUntil(() => client.isEnded || client.socket.destroyed);
   expect(api.log.lines.filter(({ level }) => level === "error")).toEqual([]);
+});
+
+test("requests that were pipelined end with their connection, whether the service heeds that or not", async () => {
+  await using api = await ApiUnderTest.start({ limits: { requests: 5 } });
+  const released = Promise.withResolvers<undefined>();
+  api.service.before = () => released.promise;
+  using client = await api.connect(waitingRequest.repeat(5));
+  await vi.waitUntil(() => api.service.signals.length === 5);
+  client.socket.destroy();
+  await vi.waitUntil(() => api.service.signals.every((signal) => signal.aborted));
+  api.service.before = () => undefined;
+  expect(await api.curl("/health")).toMatchObject({ status: 200 });
+  released.resolve(undefined);
 });
 
 test("a socket has its mode and group before it is there, and nothing else is left beside it", async () => {
@@ -391,6 +415,14 @@ test("a request that runs when the manager closes gets its answer; nothing new i
   released.resolve(undefined);
   expect(await answer).toMatchObject({ status: 200, json: { epoch: EPOCH } });
   await closing;
+});
+
+test("a connection that is idle does not keep the manager from closing", async () => {
+  await using api = await ApiUnderTest.start({ limits: { closeGraceMs: 60_000, idleConnectionMs: 60_000 } });
+  using client = await api.connect("GET /health HTTP/1.1\r\nHost: m\r\n\r\n");
+  await vi.waitUntil(() => client.received.includes("200 OK"));
+  await api.server.close();
+  await vi.waitUntil(() => client.isEnded);
 });
 
 test("a wait that does not end by itself is stopped when the grace is over, and told to try again", async () => {

@@ -62,6 +62,7 @@ export class ScriptedService implements Service {
   readonly asked: Asked[] = [];
   /** What `getKey` answers beside the entry's key. */
   entry: Record<string, unknown> = { value: "v" };
+  metricsText = 'vmmessage_links{state="up"} 1\n';
   /** Signals of the calls that take one. */
   readonly signals: AbortSignal[] = [];
   /** What a watch says. */
@@ -204,7 +205,7 @@ export class ScriptedService implements Service {
 
   async metrics(who: Principal) {
     await this.#asked("metrics", who);
-    return 'vmmessage_links{state="up"} 1\n';
+    return this.metricsText;
   }
 
   async #asked(method: keyof Service, who: Principal, ...rest: unknown[]): Promise<void> {

@@ -186,14 +186,42 @@ describe("a client that is logged in", () => {
     await expectServing();
   });
 
-  it("that sends more than it was allowed to is cut off", async () => {
-    await restart({ service: scriptedService({ send: () => new Promise(() => undefined) }) });
+  it("that sends garbage is cut off, also while it has a terminal open", async () => {
     const client = await logIn();
     const shell = await openShell(client);
-    shell.write(`${SEND}\n`);
+    shell.resume().write("help\n");
+    const isClosed = ended(client);
+    (client as unknown as { _sock: Socket })._sock.write(randomBytes(64 * 1024));
+    await isClosed;
+    await expectServing();
+  });
+
+  it("that sends text in another encoding is told so", async () => {
+    const client = await logIn();
+    const shell = await openShell(client);
+    let answer = "";
+    shell.on("data", (chunk: Buffer) => (answer += chunk.toString()));
+    shell.end(Buffer.from("sendVmMessage Vm name=ol6u3apitest key=k message=gr\u00fc\u00df\n", "latin1"));
+    await once(shell, "close");
+    expect(answer).toContain("Error Msg: the line is not UTF-8");
+    expect(manager.sent).toEqual([]);
+    client.end();
+  });
+
+  it.each([
+    ["while a command runs", SEND],
+    ["after the session ended", "exit"],
+  ])("that sends more than it was allowed to %s is cut off", async (_, line) => {
+    await restart({ service: scriptedService({ send: () => new Promise(() => undefined) }) });
+    const client = await logIn();
+    // never closed by the client: ssh2 closes a channel that was read to its end
+    const wire = wireOf(client);
+    wire.session(100, 65_536, 32_768);
+    wire.shell(0, false);
+    wire.channelData(0, Buffer.from(`${line}\n`));
     const isClosed = ended(client);
     const flood = setInterval(() => {
-      for (let i = 0; i < 32; i += 1) wireOf(client).channelData(0, Buffer.alloc(32_000, "x"));
+      for (let i = 0; i < 32; i += 1) wire.channelData(0, Buffer.alloc(32_000, "x"));
     }, 1);
     await isClosed;
     clearInterval(flood);

@@ -114,8 +114,8 @@ describe("commands from a pipe", () => {
 
   it("are all answered, also while keys are exchanged anew", async () => {
     const rekeying = manager.client.withKey(key, "-T", "-o", "RekeyLimit=16K", "admin@127.0.0.1");
-    const { stdout, code } = await finish(rekeying, "help\n".repeat(2_000));
-    expect(stdout.match(/^Command: help$/gm)).toHaveLength(2_000);
+    const { stdout, code } = await finish(rekeying, "help\n".repeat(500));
+    expect(stdout.match(/^Command: help$/gm)).toHaveLength(500);
     expect(code).toBe(0);
   });
 });

@@ -122,12 +122,15 @@ it("a QMP socket that another client holds is named, and the others are served",
   await running.untilConnected();
 });
 
-it("two QEMUs with one UUID are told from each other", async () => {
-  await startQemu("a", { uuid });
-  await startQemu("b", { uuid });
+it("of two QEMUs with one UUID one is the VM, and the other when that has ended", async () => {
+  const qemus = { a: await startQemu("a", { uuid }), b: await startQemu("b", { uuid }) };
   await using running = new RunningInventory([qmpSource()]);
   await running.untilReason(/its VM '.' has the UUID 5e0d9c5c-.*, which the VM at .*\.qmp has too/);
   expect(running.inventory.vms()).toHaveLength(1);
+  const [first, second] = running.vm("a") === undefined ? (["b", "a"] as const) : (["a", "b"] as const);
+  await qemus[first].kill();
+  await running.until(uuid, { name: second, status: "Running" });
+  await running.untilConnected();
 });
 
 it("a check asks all that is there", async () => {

@@ -1,5 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
@@ -16,9 +17,11 @@ class Keeper {
   readonly process: ChildProcess;
   readonly #ended: Promise<unknown>;
 
-  constructor(directory: string, round: number) {
+  /** @param under what it is run under: a program and its arguments */
+  constructor(directory: string, round: number, senders = 16, under: string[] = []) {
     const script = join(import.meta.dirname, "keep-until-killed.ts");
-    const child = spawn(process.execPath, [script, directory, String(round)], { stdio: ["ignore", "pipe", "pipe"] });
+    const [program, ...args] = [...under, process.execPath, script, directory, String(round), String(senders)];
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
     this.process = child;
     this.#ended = once(child, "close");
     onTestFinished(() => this.kill());
@@ -29,8 +32,10 @@ class Keeper {
     createInterface(child.stderr).on("line", (line) => this.events.push(line));
   }
 
+  /** With what it is run under. */
   async kill(): Promise<void> {
-    this.process.kill("SIGKILL");
+    const { pid, exitCode, signalCode } = this.process;
+    if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, "SIGKILL");
     await this.#ended;
   }
 
@@ -44,6 +49,29 @@ async function keptIn(directory: string): Promise<Set<string>> {
   const pending = await store.pendingOf(vm.id);
   await store.close();
   return new Set(pending.map(({ messageId }) => messageId));
+}
+
+test("a message is answered only after it was written to the log and that was synced", async () => {
+  const directory = await temporaryDirectory();
+  const trace = join(directory, "trace");
+  const strace = ["strace", "-f", "-y", "-o", trace, "-e", "trace=write,pwrite64,fsync,fdatasync"];
+  const keeper = new Keeper(join(directory, "state"), 0, 1, strace);
+  await vi.waitUntil(() => keeper.kept.length >= 20, { timeout: 30_000 });
+  await keeper.kill();
+  const steps = stepsOf(await readFile(trace, "utf8"));
+  const afterFirst = steps.slice(steps.indexOf("answer") + 1);
+  const round = ["write", "sync", "answer"];
+  expect(afterFirst.slice(0, 45)).toEqual(Array.from({ length: 15 }, () => round).flat());
+});
+
+/** What was done to the log, and answers; the same twice in a row is once. */
+function stepsOf(trace: string): string[] {
+  const steps = trace.split("\n").flatMap((line) => {
+    if (/pwrite64\(.*store\.db-wal/.test(line)) return ["write"];
+    if (/f(data)?sync\(.*store\.db-wal/.test(line)) return ["sync"];
+    return /write\(1<.*"0\.0\.\d+\\n"/.test(line) ? ["answer"] : [];
+  });
+  return steps.filter((step, index) => step !== steps[index - 1]);
 }
 
 test(

@@ -5,9 +5,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { openStore } from "../../../../manager/store/open-store.ts";
 
-const SENDERS = 16;
-
-const [directory = "", round = ""] = process.argv.slice(2);
+const [directory = "", round = "", senders = ""] = process.argv.slice(2);
 
 const tell = (event: string) => {
   console.error(event);
@@ -42,4 +40,4 @@ async function send(sender: number): Promise<never> {
   }
 }
 
-await Promise.all(Array.from({ length: SENDERS }, (_, sender) => send(sender)));
+await Promise.all(Array.from({ length: Number(senders) }, (_, sender) => send(sender)));
