@@ -9,6 +9,7 @@ import {
 } from "../shared/cli/arguments.ts";
 import { usageError } from "../shared/cli/failure.ts";
 import { unreachable } from "../shared/protocol/errors.ts";
+import { isPattern } from "../shared/vm-pattern.ts";
 import type {
   Command,
   CommonOptions,
@@ -63,9 +64,6 @@ const BELONGS_TO: [option: keyof Options, flag: string, commands: CommandWord[]]
   ["all", "--all", FLEET_COMMANDS],
   ["vmsFrom", "--vms-from", FLEET_COMMANDS],
 ];
-
-/** What the manager takes for a pattern, not for the name of one VM. */
-const PATTERN = /[*?[{]/;
 
 /** Throws CommandError (usage). `args` without the program's own name. */
 export function parseArguments(args: readonly string[], surroundings: Surroundings): Parsed {
@@ -195,7 +193,7 @@ function fleetSelection({ vm: names = [], all, vmsFrom: file }: Options): FleetS
     if (names.length > 0 || file !== undefined) throw usageError("--all is all VMs; give it without -v and --vms-from");
     return { all };
   }
-  const isMany = file !== undefined || names.length > 1 || names.some((name) => PATTERN.test(name));
+  const isMany = file !== undefined || names.length > 1 || names.some(isPattern);
   return isMany ? { all: false, names, file } : undefined;
 }
 

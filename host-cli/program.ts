@@ -240,7 +240,12 @@ function group(program: Program, name: string, description: string): Program {
     .description(description)
     .helpOption("--help", "print this help")
     .helpCommand(false)
-    .addHelpText("after", `\n${COMMAND_EXAMPLES[name] ?? ""}`);
+    .addHelpText("after", `\n${COMMAND_EXAMPLES[name] ?? ""}`)
+    .allowExcessArguments()
+    .action((_options, { args: [word] }: Program) => {
+      const saw = word === undefined ? `'${name}' needs a command` : `there is no command '${name} ${word}'`;
+      throw usageError(`${saw}; see vmmessage ${name} --help`);
+    });
 }
 
 type CommandBelow<Prefix extends string> = CommandWord extends infer W
@@ -295,7 +300,8 @@ function fingerprint(text: string): string {
 
 function fromInput(text: string): true {
   if (text === "-") return true;
-  throw new InvalidArgumentError("others can see a command line; give - and the password on the standard input");
+  // Not an InvalidArgumentError, whose sentence repeats what was given.
+  throw usageError("--new-password: others can see a command line; give - and the password on the standard input");
 }
 
 function several(value: string, before: string[] = []): string[] {

@@ -4,4 +4,9 @@ import type { Places } from "./paths.ts";
 /** Places that were named; the others are the defaults. */
 export type NamedPlaces = { [P in keyof Places]: string | undefined };
 
-export type Command = { name: "run" | "check"; json: boolean; places: NamedPlaces };
+export interface Command {
+  name: "run" | "check";
+  /** Of `check`: one object in the place of lines. */
+  json: boolean;
+  places: NamedPlaces;
+}

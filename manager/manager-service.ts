@@ -29,7 +29,7 @@ import { printable } from "../shared/terminal-text.ts";
 import { version } from "../shared/version.ts";
 import type { Accounts } from "./access/accounts.ts";
 import type { AuditLog } from "./access/audit-log.ts";
-import { assertMayDo, assertMayUseKey, mayUseKey } from "./access/permissions.ts";
+import { assertMayDo, assertMayUseKey, maySeeVm, mayUseKey } from "./access/permissions.ts";
 import type { Principal } from "./access/principal.ts";
 import {
   ask,
@@ -215,9 +215,8 @@ export class ManagerService implements Service {
 
   // ---- Users
 
-  async listUsers(who: Principal): Promise<User[]> {
-    assertMayDo(who, "admin");
-    return this.#parts.accounts.listUsers();
+  listUsers(who: Principal): Promise<User[]> {
+    return this.#asAdmin(who, () => this.#parts.accounts.listUsers());
   }
 
   changeUser(who: Principal, name: string, change: UserChange): Promise<User> {
@@ -228,9 +227,8 @@ export class ManagerService implements Service {
     return this.#administered(who, `user.remove ${name}`, () => this.#parts.accounts.removeUser(name));
   }
 
-  async listTokens(who: Principal): Promise<Token[]> {
-    assertMayDo(who, "admin");
-    return this.#parts.accounts.listTokens();
+  listTokens(who: Principal): Promise<Token[]> {
+    return this.#asAdmin(who, () => this.#parts.accounts.listTokens());
   }
 
   createToken(who: Principal, token: NewToken): Promise<CreatedToken> {
@@ -387,8 +385,7 @@ export class ManagerService implements Service {
   }
 
   #maySeeReceipt(who: Principal, { vm, keys }: Receipt): boolean {
-    const isVisible = this.#parts.vms.visibleTo(who).some((visible) => visible.vm.id === vm.id);
-    return isVisible && keys.every((key) => mayUseKey(who, key));
+    return maySeeVm(who, vm) && keys.every((key) => mayUseKey(who, key));
   }
 
   #linkCounts(): Record<LinkState, number> {
@@ -398,9 +395,13 @@ export class ManagerService implements Service {
   }
 
   #administered<T>(who: Principal, action: string, work: () => Promise<T>): Promise<T> {
-    return this.#audited(who, { action }, () => {
+    return this.#audited(who, { action }, () => this.#asAdmin(who, work));
+  }
+
+  #asAdmin<T>(who: Principal, work: () => T | Promise<T>): Promise<T> {
+    return new Promise((resolve) => {
       assertMayDo(who, "admin");
-      return work();
+      resolve(work());
     });
   }
 

@@ -167,13 +167,12 @@ async function openParts({ config, places, log }: ManagerOptions): Promise<Parts
   failure.promise.catch(() => undefined);
   const live = { quotas: config.quotas, messages: config.messages };
   const metrics = new Metrics();
-  let vms: Vms | undefined;
   const store = await openStore({
     directory: places.stateDirectory,
     limits: { pendingPerVm: config.messages.maxPending, pendingBytesPerVm: config.messages.maxPendingBytes },
     log,
     onFailure: failure.reject,
-    onRefused: (receipt) => vms?.byId(receipt.vm.id)?.settled(receipt),
+    onRefused: (receipt) => vms.byId(receipt.vm.id)?.settled(receipt),
   });
   const messages = new Messages({ store, expireAfterMs: () => live.messages.expireAfter });
   const keeper = new MirrorKeeper(store, failure.reject);
@@ -182,7 +181,7 @@ async function openParts({ config, places, log }: ManagerOptions): Promise<Parts
     if (receipt.state !== "refused" && message !== undefined)
       metrics.delivered((Date.now() - message.queuedAt) / 1_000);
   };
-  vms = await Vms.load({
+  const vms = await Vms.load({
     store,
     log,
     metrics,

@@ -55,15 +55,16 @@ export class Vms {
     store.saveVms([{ vm, inventory, statusSince }]).catch(failed);
   }
 
+  /** By name. */
   visibleTo(who: Principal): ManagedVm[] {
     return this.all.filter(({ vm }) => maySeeVm(who, vm)).sort((a, b) => (a.vm.name < b.vm.name ? -1 : 1));
   }
 
   /** By UUID or by name. One that may not be seen is not there. */
   resolve(who: Principal, nameOrId: string): ManagedVm {
-    const visible = this.visibleTo(who);
-    const byId = visible.find(({ vm }) => vm.id === nameOrId.toLowerCase());
-    const [first, ...others] = byId ? [byId] : visible.filter(({ vm }) => vm.name === nameOrId);
+    const byId = this.#vms.get(nameOrId.toLowerCase());
+    const candidates = byId ? [byId] : this.all.filter(({ vm }) => vm.name === nameOrId);
+    const [first, ...others] = candidates.filter(({ vm }) => maySeeVm(who, vm));
     if (first === undefined) throw unknownVm(nameOrId);
     if (others.length > 0) throw ambiguousVm(nameOrId, [first, ...others]);
     return first;

@@ -1,12 +1,20 @@
 // Makes sure that this machine has what it takes to build and boot a guest for the VM tests: some system commands, and
 // the kernel and programs the guest is made of. The latter are unpacked below .cache/, never installed.
 import { execFile } from "node:child_process";
-import { constants } from "node:fs";
-import { access, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { delimiter, join } from "node:path";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { promisify } from "node:util";
+import {
+  apt,
+  command,
+  ensureInstalled,
+  isAccessible,
+  type Log,
+  type Requirement,
+  withFreshLists,
+} from "./system-packages.ts";
 
-export type Log = (line: string) => void;
+export type { Log } from "./system-packages.ts";
 
 export interface GuestTools {
   /** The kernel image, e.g. `.../boot/vmlinuz-6.1.0-56-cloud-amd64`. */
@@ -18,12 +26,6 @@ export interface GuestTools {
   /** qemu-ga, dynamically linked; `libraries` has those of its libraries that the machine may lack. */
   qemuGa: string;
   libraries: string;
-}
-
-interface Requirement {
-  name: string;
-  debianPackage: string;
-  isPresent: () => Promise<boolean>;
 }
 
 const run = promisify(execFile);
@@ -51,50 +53,9 @@ const requirements: Requirement[] = [
  */
 export async function ensureGuestTools(log: Log): Promise<GuestTools> {
   if (process.arch !== "x64") throw new Error(`the VM tests need an x86-64 machine, this one is ${process.arch}`);
-  addSystemDirectoriesToPath();
-  await installMissingPackages(log);
+  await ensureInstalled("the VM tests", requirements, log);
   if (!(await isUnpacked())) await unpackGuestPackages(log);
   return locateTools();
-}
-
-/** mke2fs lives in a directory that an ordinary user's PATH may leave out. */
-function addSystemDirectoriesToPath(): void {
-  const directories = (process.env["PATH"] ?? "").split(delimiter);
-  const missing = ["/usr/sbin", "/sbin"].filter((directory) => !directories.includes(directory));
-  process.env["PATH"] = [...directories, ...missing].join(delimiter);
-}
-
-async function installMissingPackages(log: Log): Promise<void> {
-  const packages: string[] = [];
-  for (const { debianPackage, isPresent } of requirements) if (!(await isPresent())) packages.push(debianPackage);
-  if (packages.length === 0) return;
-  if (process.getuid?.() !== 0) {
-    throw new Error(`the VM tests need these Debian packages, please install them: ${packages.join(" ")}`);
-  }
-  log(`setup: apt-get install ${packages.join(" ")}`);
-  await updatePackageLists(log);
-  await apt(["install", "-y", "--no-install-recommends", ...packages]);
-  for (const { name, debianPackage, isPresent } of requirements) {
-    if (!(await isPresent())) throw new Error(`${name} is still missing after installing the package ${debianPackage}`);
-  }
-}
-
-function command(name: string, debianPackage: string): Requirement {
-  return { name, debianPackage, isPresent: () => isOnPath(name) };
-}
-
-async function isOnPath(name: string): Promise<boolean> {
-  for (const directory of (process.env["PATH"] ?? "").split(delimiter)) {
-    if (await isAccessible(join(directory, name), constants.X_OK)) return true;
-  }
-  return false;
-}
-
-async function isAccessible(path: string, mode = constants.F_OK): Promise<boolean> {
-  return access(path, mode).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** gcc prints the full path of a library it finds, and the bare name of one it does not. */
@@ -147,31 +108,6 @@ async function resolveGuestPackages(): Promise<string[]> {
 async function dependencies(debianPackage: string): Promise<string[]> {
   const { stdout } = await run("apt-cache", ["depends", "--important", debianPackage]);
   return [...stdout.matchAll(/^ *\|?Depends: ([^<\s]+)$/gm)].map((match) => match[1] ?? "");
-}
-
-/** A fresh machine has no package lists, and old lists name files that the mirror no longer has. */
-async function withFreshLists<T>(log: Log, task: () => Promise<T>): Promise<T> {
-  try {
-    return await task();
-  } catch (error) {
-    if (process.getuid?.() !== 0) throw error;
-    await updatePackageLists(log);
-    return task();
-  }
-}
-
-let listsUpdate: Promise<void> | undefined;
-
-function updatePackageLists(log: Log): Promise<void> {
-  log("setup: apt-get update");
-  listsUpdate ??= apt(["update"]);
-  return listsUpdate;
-}
-
-/** The packages' files are public: no need for apt's own user, who may not write to our directories. */
-async function apt(args: string[], options: { cwd?: string } = {}): Promise<void> {
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  await run("apt-get", ["-q", "-o", "APT::Sandbox::User=root", ...args], { ...options, env, maxBuffer: 2 ** 26 });
 }
 
 async function locateTools(): Promise<GuestTools> {

@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { buildBundles } from "./build.ts";
 import { ensureGuestTools } from "./guest-tools.ts";
+import { ensureTestServers } from "./test-servers.ts";
 
 const root = join(import.meta.dirname, "..");
 const binaries = join(root, "node_modules", ".bin");
@@ -51,6 +52,7 @@ async function runTier(tier: Tier): Promise<Counts> {
   if (tier === "check") return runChecks();
   if (tier !== "unit") {
     await ensureGuestTools(console.error);
+    await ensureTestServers(console.error);
     await buildBundles({ outDir: join(root, "dist") });
   }
   return runVitest(tier);

@@ -1,6 +1,6 @@
-import picomatch from "picomatch";
 import type { VmSummary } from "../../shared/api/schemas.ts";
 import { holderInWords, type Holder } from "../../shared/channel-holder.ts";
+import { matchesVm } from "../../shared/vm-pattern.ts";
 import type { VmsCommand } from "../command.ts";
 import type { Context } from "../context.ts";
 import { openNeededManager } from "../managed/open-manager.ts";
@@ -13,21 +13,16 @@ const HEADER = ["NAME", "STATUS", "LINK", "PENDING", "LAST HEARD", "HOST", "UUID
 export async function vms(command: VmsCommand, context: Context): Promise<void> {
   using manager = await openNeededManager(command, context);
   const all = (await manager.read("listVms")).vms.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
-  const items = command.pattern === undefined ? all : all.filter(matching(command.pattern));
+  const { pattern } = command;
+  const items = pattern === undefined ? all : all.filter((vm) => matchesVm(pattern, vm));
   printListing(context.output, command.style, {
     items,
     header: HEADER,
     row,
     name: ({ name }) => name,
     json: { vms: items },
-    none: command.pattern === undefined ? "the manager knows no VMs" : `no VM matches '${command.pattern}'`,
+    none: pattern === undefined ? "the manager knows no VMs" : `no VM matches '${pattern}'`,
   });
-}
-
-/** By name as a fleet's pattern is matched, or the UUID. */
-function matching(pattern: string): (vm: VmSummary) => boolean {
-  const isNamed = picomatch(pattern, { dot: true });
-  return ({ name, id }) => isNamed(name) || name === pattern || id === pattern.toLowerCase();
 }
 
 function row({ name, status, link, pending, lastHeardAt, host, id }: VmSummary): string[] {

@@ -118,7 +118,7 @@ function admitRequests(app: FastifyInstance, { authenticator }: ApiParts, door: 
   app.decorateRequest("admission", null);
   app.addHook("onRequest", async (request, reply) => {
     forbidCaching(reply);
-    const call = door.calls.begin(request.raw, reply.raw);
+    const call = door.calls.begin(reply.raw);
     if (request.headers.origin !== undefined) {
       throw new HttpError(403, "not-permitted", "requests of web pages (with an Origin header) are not served");
     }

@@ -1,5 +1,5 @@
 /** The requests of one door that are in progress: each has a signal that stops its work, and a door ends when all have. */
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { HttpError } from "./problems.ts";
@@ -7,12 +7,9 @@ import { HttpError } from "./problems.ts";
 export class Call {
   readonly #response: ServerResponse;
   readonly #controller = new AbortController();
-  /** The connection it came on: a response has it only while it is that one's turn. */
-  readonly socket: Socket;
   isStream = false;
 
-  constructor(request: IncomingMessage, response: ServerResponse) {
-    this.socket = request.socket;
+  constructor(response: ServerResponse) {
     this.#response = response;
   }
 
@@ -21,9 +18,9 @@ export class Call {
     return this.#controller.signal;
   }
 
-  /** Whether a part of its answer is on the connection already. */
-  get isAnswering(): boolean {
-    return this.#response.headersSent;
+  /** Whether a part of its answer is on this connection already. */
+  isAnswering(socket: Socket): boolean {
+    return this.#response.socket === socket && this.#response.headersSent;
   }
 
   stop(reason: CommandError): void {
@@ -34,7 +31,6 @@ export class Call {
 export class Calls {
   readonly #limit: number;
   readonly #running = new Set<Call>();
-  readonly #sockets = new WeakSet<Socket>();
   #onIdle: (() => void) | undefined;
 
   constructor(limit: number) {
@@ -42,22 +38,22 @@ export class Calls {
   }
 
   /** Throws when too many run already. */
-  begin(request: IncomingMessage, response: ServerResponse): Call {
+  begin(response: ServerResponse): Call {
     if (this.#running.size >= this.#limit) {
       throw new HttpError(503, "unreachable", `there are ${this.#limit} requests in progress here; try again`);
     }
-    const call = new Call(request, response);
+    const call = new Call(response);
     this.#running.add(call);
+    // Node says so of those that were pipelined behind another one, too.
     response.once("close", () => {
       this.#end(call);
     });
-    this.#endWith(call.socket);
     return call;
   }
 
   /** Whether an answer is under way on this connection. */
   isAnswering(socket: Socket): boolean {
-    return this.#on(socket).some((call) => call.isAnswering);
+    return [...this.#running].some((call) => call.isAnswering(socket));
   }
 
   stop(reason: CommandError, which: "streams" | "all"): void {
@@ -74,19 +70,6 @@ export class Calls {
         resolve();
       };
     });
-  }
-
-  /** Of requests that were pipelined, only the one whose turn it is hears that the connection closed. */
-  #endWith(socket: Socket): void {
-    if (this.#sockets.has(socket)) return;
-    this.#sockets.add(socket);
-    socket.once("close", () => {
-      for (const call of this.#on(socket)) this.#end(call);
-    });
-  }
-
-  #on(socket: Socket): Call[] {
-    return [...this.#running].filter((call) => call.socket === socket);
   }
 
   #end(call: Call): void {

@@ -100,8 +100,8 @@ export class Delivery {
   /** Undefined when the guest may or may not have done it. */
   async #send({ messageId, change }: WaitingMessage): Promise<Settlement | undefined> {
     try {
-      const result = await this.#options.send(change.method, change.params as Params<ChangeMethod>);
-      return { type: "delivered", result: result as NonNullable<Receipt["result"]> };
+      const result = await this.#options.send(change.method, change.params);
+      return { type: "delivered", result: result };
     } catch (error) {
       if (error instanceof NoAnswerError || isPassing(error)) return undefined;
       const failure = asFailure(error);

@@ -21,7 +21,9 @@ import { vmStatuses } from "../vm-status.ts";
 
 const time = z.iso.datetime();
 const errorCode = z.enum(Object.keys(exitCodes) as [ErrorCode, ...ErrorCode[]]);
-const positive = z.int().check(z.positive());
+
+/** Ten years: what is to last longer is to last for good. */
+const lifetimeMs = z.int().check(z.positive(), z.maximum(10 * 365 * 86_400_000));
 
 /** The longest that a request may wait for something: a timer of Node's cannot be longer. */
 const waitMs = z.int().check(z.minimum(0), z.maximum(2 ** 31 - 1));
@@ -95,7 +97,7 @@ export type ChangeMethod = (typeof changeMethods)[number];
 /** What a sender may say beside the change itself. */
 const sending = {
   /** Not delivered by then: `expired`. */
-  expiresInMs: z.optional(positive),
+  expiresInMs: z.optional(lifetimeMs),
   /** Writes the values to the audit log, a secret's never. */
   log: z.optional(z.boolean()),
   /** Answer when this is known, or after `waitMs` as it is then; without it at once. */
@@ -314,7 +316,7 @@ export const userList = z.object({ users: z.array(user) });
 export const newToken = z.strictObject({
   user: userName,
   label: z._default(shortText, ""),
-  expiresInMs: z.optional(positive),
+  expiresInMs: z.optional(lifetimeMs),
 });
 export type NewToken = z.infer<typeof newToken>;
 

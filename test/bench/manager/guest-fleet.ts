@@ -34,7 +34,7 @@ export class GuestFleet implements AsyncDisposable {
   /** Guests named `PREFIX0`, `PREFIX1` ...; settles when all of them listen. */
   static async start(prefix: string, count: number): Promise<GuestFleet> {
     const directory = await createTemporaryDirectory();
-    const child = fork(join(import.meta.dirname, "guests.ts"), [directory, prefix, String(count)]);
+    const child = fork(join(import.meta.dirname, "guests.ts"), [directory, prefix, String(count)], { execArgv: [] });
     const names = Array.from({ length: count }, (_, index) => `${prefix}${index}`);
     const fleet = new GuestFleet(directory, child, names);
     await fleet.#message();

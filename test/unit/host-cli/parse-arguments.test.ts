@@ -66,6 +66,43 @@ describe("a command line means", () => {
     ["info -v web1 --json", { name: "info", style: "json", timeoutMs: undefined }],
     ["ping -v web1 --quiet", { name: "ping", style: "quiet" }],
     ["doctor --socket /run/web1.sock", { name: "doctor", target: { socket: "/run/web1.sock" } }],
+    ["-v web1 -k a -V 1 --expires 1h --log", { sending: { expiresInMs: 3_600_000, log: true } }],
+    ["clear -v web1", { sending: { expiresInMs: undefined, log: false } }],
+    [
+      "-v web* -q a",
+      { name: "fleet", vms: { all: false, names: ["web*"], file: undefined }, request: { name: "get" } },
+    ],
+    ["-v web? -k a -V 1", { name: "fleet", request: { name: "set", values: [argument("a", "1")] } }],
+    ["-v web[1] -q a", { name: "get", target: { vm: "web[1]" } }],
+    ["-v a -v b ping", { name: "fleet", vms: { names: ["a", "b"] }, request: { name: "ping" } }],
+    ["clear --all", { name: "fleet", vms: { all: true }, request: { name: "clear" } }],
+    ["--vms-from - delete a b", { name: "fleet", vms: { names: [], file: "-" }, request: { keys: ["a", "b"] } }],
+    ["vms", { name: "vms", pattern: undefined }],
+    ["vms web* --json", { name: "vms", pattern: "web*", style: "json" }],
+    ["messages -v web1", { name: "messages", vm: "web1", direction: "sent", limit: undefined }],
+    ["messages --received -v web1 --limit 5", { direction: "received", limit: 5 }],
+    ["receipt m1 --wait-ack", { name: "receipt", messageId: "m1", waitAck: true }],
+    ["user list", { name: "user", action: { type: "list" } }],
+    [
+      "user add alice --role write --vms a --vms b* --keys k. --public-key f --new-password - -u admin",
+      {
+        login: { user: "admin" },
+        action: {
+          type: "add",
+          user: "alice",
+          properties: { role: "write", vms: ["a", "b*"], keys: ["k."], publicKeyFiles: ["f"], readsPassword: true },
+        },
+      },
+    ],
+    ["user change alice --vms a", { action: { type: "change", properties: { role: undefined, vms: ["a"] } } }],
+    ["user remove alice", { action: { type: "remove", user: "alice" } }],
+    [
+      "token create bot --label x --lifetime 90d",
+      { action: { type: "create", user: "bot", expiresInMs: 7_776_000_000 } },
+    ],
+    ["token revoke 7", { name: "token", action: { type: "revoke", id: "7" } }],
+    ["audit -v web1 --who alice --before 9", { name: "audit", vm: "web1", who: "alice", before: 9 }],
+    ["health", { name: "health" }],
   ];
 
   it.each(meanings)("%s", (words, expected) => {
@@ -89,6 +126,40 @@ describe("the VM is looked for", () => {
     expect(
       parse("ping -v web1", { ...HERE, environment: { VMMESSAGE_SOCKET_DIR: "" } }).target.socketDirectory,
     ).toBeUndefined();
+  });
+});
+
+describe("the way is", () => {
+  const environment = { VMMESSAGE_MANAGER: "/env.sock", VMMESSAGE_HOST: "manager.example" };
+  const local = { via: "local", socket: undefined };
+
+  it.each<[words: string, environment: Record<string, string>, door: object]>([
+    ["", {}, local],
+    ["-h localhost", environment, { via: "local", socket: "/env.sock" }],
+    ["-h NODE7", {}, local],
+    ["-h 127.0.0.1", {}, local],
+    ["-h ::1", {}, local],
+    ["", environment, { via: "network", host: "manager.example", port: undefined }],
+    ["", { VMMESSAGE_HOST: "", VMMESSAGE_MANAGER: "" }, local],
+    ["-h other:8443", {}, { via: "network", host: "other", port: 8443 }],
+    ["-h localhost:7443", {}, { via: "network", host: "localhost", port: 7443 }],
+    ["-h [2001:db8::1]:8443", {}, { via: "network", host: "2001:db8::1", port: 8443 }],
+    ["-h 2001:db8::1", {}, { via: "network", host: "2001:db8::1", port: undefined }],
+    ["--manager /m.sock", environment, { via: "local", socket: "/m.sock" }],
+    ["--direct", environment, { via: "channel" }],
+    ["--socket /a.sock", environment, { via: "channel" }],
+    ["--socket-dir /a", environment, { via: "channel" }],
+    ["--connect qemu:///session", environment, { via: "channel" }],
+    ["--socket /a.sock -h localhost", environment, { via: "channel" }],
+  ])("'%s' with %o", (words, given, door) => {
+    expect(parse(`ping -v web1 ${words}`.trim(), { ...HERE, environment: given }).door).toEqual(door);
+  });
+
+  it("trusted by a fingerprint, however it is written", () => {
+    const digits = "ab".repeat(32);
+    for (const written of [digits, digits.toUpperCase(), digits.replace(/..(?=.)/g, "$&:"), `SHA256:${digits}`]) {
+      expect(parse(`ping -v web1 --fingerprint ${written}`).login.fingerprint).toBe(digits);
+    }
   });
 });
 
@@ -125,13 +196,43 @@ describe("refused with a sentence that helps", () => {
     ["-v web1 watch --since soon", "it is not N or EPOCH:N, as list and watch show them"],
   ];
 
-  it.each(refusals)("%s", (words, sentence) => {
+  const forTheManager: [words: string, sentence: string][] = [
+    ["-v web* list", "list is for one VM; many can be asked with set, get, delete, clear and ping"],
+    ["--all -v web1 -q a", "--all is all VMs; give it without -v and --vms-from"],
+    ["--all list", "--all goes with set, get, delete, clear and ping, not with list"],
+    ["-v web* -q a --socket /a", "many VMs at once need a manager"],
+    ["-v web1 -q a --expires 1h", "--expires goes with set, delete and clear, not with get"],
+    ["-v web1 -k a -V 1 --expires 1h --direct", "--expires needs a manager, and --direct asks none"],
+    ["-v web1 -q a --socket /a --manager /m", "--socket asks no manager, and --manager names one"],
+    ["-v web1 -q a --direct -h other", "--direct asks no manager, and -h other names one"],
+    ["-v web1 -q a --manager /m -h other", "--manager names a socket of this host, and -h other another"],
+    ["-v web1 -q a -h a:b:c/", "it is not HOST or HOST:PORT"],
+    ["-v web1 -q a -h a:70000", "it is not HOST or HOST:PORT"],
+    ["-v web1 -q a -u admin --token-file t", "--token-file stands in place of -u and -p"],
+    ["-v web1 -q a --fingerprint abc", "it is not the SHA-256 of a certificate"],
+    ["-v web1 --value-stdin a -p -", "there is only one standard input"],
+    ["--vms-from - -q a -p -", "there is only one standard input"],
+    ["vms --direct", "vms asks the manager; a VM's channel cannot tell"],
+    ["messages", "which VM? name it with -v VM"],
+    ["messages -v web1 --limit 0", "it is not from 1 to 1000"],
+    ["user add alice", "what may the user do? --role read, write or admin"],
+    ["user add alice --role root", "Allowed choices are read, write, admin"],
+    ["user add alice --role read --new-password secret1", "others can see a command line"],
+    ["user change alice", "user change: what?"],
+    ["user lost", "there is no command 'user lost'; see vmmessage user --help"],
+    ["user", "'user' needs a command; see vmmessage user --help"],
+  ];
+
+  it.each([...refusals, ...forTheManager])("%s", (words, sentence) => {
     expect(refusal(words)).toMatch(/^usage: /);
     expect(refusal(words)).toContain(sentence);
   });
 
   it("never shows a value", () => {
     expect(refusal("-v web1 -V hunter2")).not.toContain("hunter2");
+    const newPassword = "user add alice --role read --new-password";
+    expect(refusal(`${newPassword} -`)).toBe("not refused");
+    expect(refusal(`${newPassword} hunter2`)).not.toContain("hunter2");
   });
 
   it("an empty name of a VM", () => {
@@ -151,4 +252,6 @@ it("--help has examples and the table of exit codes", () => {
 
 it("a command's own help names its words", () => {
   expect(text("list --help")).toContain("vmmessage list");
+  expect(text("user add --help")).toContain("vmmessage user add [options] <name>");
+  expect(text("user --help")).toContain("vmmessage user change alice --public-key");
 });

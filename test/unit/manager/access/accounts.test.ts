@@ -147,6 +147,15 @@ describe("a password", () => {
     await expect(accounts.byPassword(right, HTTPS)).rejects.toBeInstanceOf(TooManyAttemptsError);
   });
 
+  test("that is right does not count, however often it is computed", async () => {
+    const { accounts, computed, pass } = await withAlice();
+    for (let index = 0; index < 15; index += 1) {
+      await accounts.byPassword(right, HTTPS);
+      pass(61 * SECONDS);
+    }
+    expect(computed).toHaveBeenCalledTimes(15);
+  });
+
   test("that is remembered still works while others guess", async () => {
     const { accounts } = await withAlice();
     await accounts.byPassword(right, HTTPS);

@@ -1,0 +1,35 @@
+/** Patterns for the names of VMs: `*` stands for any characters, `?` for one; nothing else is special. */
+
+export function isPattern(text: string): boolean {
+  return /[*?]/.test(text);
+}
+
+/** Whether a name, a UUID or a pattern means that VM. */
+export function matchesVm(pattern: string, { id, name }: { id: string; name: string }): boolean {
+  return pattern.toLowerCase() === id || matchesPattern(pattern, name);
+}
+
+/**
+ * Patterns come from clients, so no regular expression is made of them: one with many stars could run for hours. This
+ * takes time proportional to the lengths' product at worst.
+ */
+function matchesPattern(pattern: string, text: string): boolean {
+  let at = 0;
+  let place = 0;
+  /** After the last `*`, and where the text goes on if it stands for what was passed so far. */
+  let afterStar: { at: number; place: number } | undefined;
+  while (place < text.length) {
+    if (pattern[at] === "*") {
+      at += 1;
+      afterStar = { at, place };
+    } else if (pattern[at] === "?" || pattern[at] === text[place]) {
+      at += 1;
+      place += 1;
+    } else {
+      if (afterStar === undefined) return false;
+      afterStar.place += 1;
+      ({ at, place } = afterStar);
+    }
+  }
+  return /^\**$/.test(pattern.slice(at));
+}

@@ -1,0 +1,66 @@
+/** What the scale test and the benchmark ask a manager on its own socket. */
+import { once } from "node:events";
+import { Agent, type IncomingMessage, request } from "node:http";
+import { text } from "node:stream/consumers";
+import { readEvents } from "../../../host-cli/managed/event-stream.ts";
+import type { FleetRequest, FleetResult, Health } from "../../../shared/api/schemas.ts";
+
+export class ManagerCalls {
+  readonly #socketPath: string;
+  /** Connections are kept, as by a program that asks often. */
+  readonly #agent = new Agent({ keepAlive: true });
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath;
+  }
+
+  /** The links that are up. */
+  async linksUp(): Promise<number> {
+    const { links } = JSON.parse(await this.#body("GET", "/health")) as Health;
+    return links.up;
+  }
+
+  async ping(vm: string): Promise<void> {
+    await this.#body("POST", `/v1/vms/${vm}/ping`);
+  }
+
+  /** The sum of a counter over all VMs, or a VM's. */
+  async counter(name: string, vm?: string): Promise<number> {
+    const lines = (await this.#body("GET", "/metrics")).split("\n");
+    const label = vm === undefined ? "" : `vm="${vm}"`;
+    const samples = lines.filter((line) => line.startsWith(`${name}{`) && line.includes(label));
+    return samples.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0);
+  }
+
+  /** One result for each VM, as it comes. Who stops reading leaves. */
+  async *fleet(body: FleetRequest): AsyncGenerator<FleetResult> {
+    const response = await this.#ask("POST", "/v1/fleet", body);
+    try {
+      for await (const { event, data } of readEvents(response as AsyncIterable<Buffer>)) {
+        if (event === "result") yield JSON.parse(data) as FleetResult;
+        if (event === "error") throw new Error(`the fleet's call ended: ${data}`);
+      }
+    } finally {
+      response.destroy();
+    }
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  async #body(method: string, path: string): Promise<string> {
+    return text(await this.#ask(method, path));
+  }
+
+  async #ask(method: string, path: string, body?: object): Promise<IncomingMessage> {
+    const headers = body === undefined ? {} : { "content-type": "application/json" };
+    const asking = request({ socketPath: this.#socketPath, method, path, headers, agent: this.#agent });
+    asking.end(body === undefined ? undefined : JSON.stringify(body));
+    const [response] = (await once(asking, "response")) as [IncomingMessage];
+    if (response.statusCode !== 200) {
+      throw new Error(`${method} ${path} was answered ${String(response.statusCode)}: ${await text(response)}`);
+    }
+    return response;
+  }
+}
