@@ -79,7 +79,11 @@ export function managerSockets({ environment, uid }: Pick<Context, "environment"
 }
 
 function ownerOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.uid;
+  try {
+    return statSync(path).uid;
+  } catch {
+    return undefined;
+  }
 }
 
 async function tryToConnect(path: string, signal: AbortSignal): Promise<"listening" | "refused" | "missing"> {

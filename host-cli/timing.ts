@@ -20,3 +20,11 @@ export function timeLimits(timeoutMs: number | undefined, lasts: Lasting, interr
   const wholeMs = timeoutMs ?? (lasts === "wait" ? WAIT_TIMEOUT_MS : DEFAULT_TIMEOUT_MS);
   return { answerTimeoutMs, signal: AbortSignal.any([interrupt, AbortSignal.timeout(wholeMs)]) };
 }
+
+/** Of the time there is, what an answer that the manager holds back needs to arrive. Not measured. */
+const ANSWER_MARGIN_MS = 500;
+
+/** How long the manager may hold back an answer so that it still comes within the time that is left. */
+export function holdBackMs(leftMs: number): number {
+  return Math.max(0, Math.floor(leftMs - Math.min(ANSWER_MARGIN_MS, leftMs / 4)));
+}

@@ -5,7 +5,9 @@ import type { Receipt } from "../shared/api/schemas.ts";
 import { Accounts } from "./access/accounts.ts";
 import { AuditLog } from "./access/audit-log.ts";
 import type { DoorOptions } from "./api/door.ts";
+import { defaultApiLimits } from "./api/limits.ts";
 import { ApiServer } from "./api/server.ts";
+import { StreamQuota } from "./api/stream-quota.ts";
 import type { Config, ConsoleConfig } from "./config.ts";
 import { ConsoleServer } from "./console/ssh-server.ts";
 import { Inventory } from "./inventory/inventory.ts";
@@ -81,7 +83,10 @@ export class Manager {
     const { service, accounts, store, vms, inventory, failure } = parts;
     this.#options = options;
     this.#parts = parts;
-    this.#doors = new RunningSet((door) => ApiServer.listen({ service, authenticator: accounts, log, doors: [door] }));
+    const streams = new StreamQuota(defaultApiLimits.streamsPerPrincipal);
+    this.#doors = new RunningSet((door) => {
+      return ApiServer.listen({ service, authenticator: accounts, log, streams, doors: [door] });
+    });
     this.#consoles = new RunningSet((console) => {
       const { stateDirectory } = places;
       return ConsoleServer.start({ ...console, service, authenticator: accounts, log, stateDirectory });

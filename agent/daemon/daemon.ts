@@ -18,7 +18,7 @@ import { LocalSockets } from "./local-sockets.ts";
 import { OutgoingQueue } from "./outgoing-queue.ts";
 import { claimPidFile, releasePidFile } from "./pid-file.ts";
 import { Secrets } from "./secrets.ts";
-import { numbersOf } from "./users.ts";
+import { numbersOf } from "../../shared/users.ts";
 
 export interface DaemonOptions {
   config: Config;

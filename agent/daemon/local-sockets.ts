@@ -10,7 +10,7 @@ import type { Log } from "../log.ts";
 import { SOCKET_NAME } from "../paths.ts";
 import { Access } from "./access.ts";
 import { Connection } from "./connection.ts";
-import { numbersOf } from "./users.ts";
+import { numbersOf } from "../../shared/users.ts";
 
 /** Clients on one socket; a further one is closed. Not measured: programs of one guest. */
 const MAX_CLIENTS = 64;

@@ -5,6 +5,7 @@ import { readEntries } from "../../shared/cli/value-sources.ts";
 import { type ErrorCode, unreachable } from "../../shared/protocol/errors.ts";
 import { newMessageId } from "../../shared/random.ts";
 import { unlessAborted } from "../../shared/abort.ts";
+import { holdBackMs, WAIT_TIMEOUT_MS } from "../timing.ts";
 import type { FleetCommand, FleetRequestCommand } from "../command.ts";
 import type { Context } from "../context.ts";
 import { FleetReport } from "../managed/fleet-report.ts";
@@ -14,9 +15,6 @@ import type { Manager } from "../managed/manager.ts";
 import { openNeededManager } from "../managed/open-manager.ts";
 import { sendingFields } from "../managed/sending.ts";
 import { selectVms } from "../managed/select-vms.ts";
-
-/** Of the time there is, what the manager's last answers need to arrive. Not measured. */
-const ANSWER_MARGIN_MS = 500;
 
 type Request = FleetRequest["request"];
 
@@ -118,15 +116,27 @@ async function requestOf(command: FleetRequestCommand, messageId: string, contex
     case "set": {
       const entries = await unlessAborted(context.interrupt, readEntries(command, context.stdin));
       const params = { messageId, entries, ...command.condition };
-      const waitFor = command.waitAck ? ("acknowledged" as const) : ("delivered" as const);
-      return { method: "set", params, ...sendingFields(command.sending), waitFor, waitMs: waitMs(command) };
+      const awaited = command.waitAck
+        ? waiting("acknowledged", command.timeoutMs ?? WAIT_TIMEOUT_MS)
+        : waiting("delivered", command.timeoutMs);
+      return { method: "set", params, ...sendingFields(command.sending), ...awaited };
     }
     case "delete": {
       const params = { messageId, keys: command.keys, ...command.condition };
-      return { method: "delete", params, ...sendingFields(command.sending), ...delivered(command) };
+      return {
+        method: "delete",
+        params,
+        ...sendingFields(command.sending),
+        ...waiting("delivered", command.timeoutMs),
+      };
     }
     case "clear":
-      return { method: "clear", params: { messageId }, ...sendingFields(command.sending), ...delivered(command) };
+      return {
+        method: "clear",
+        params: { messageId },
+        ...sendingFields(command.sending),
+        ...waiting("delivered", command.timeoutMs),
+      };
     case "get":
       return { method: "get", params: { key: command.key } };
     case "ping":
@@ -136,13 +146,9 @@ async function requestOf(command: FleetRequestCommand, messageId: string, contex
   }
 }
 
-function delivered(command: FleetRequestCommand) {
-  return { waitFor: "delivered" as const, waitMs: waitMs(command) };
-}
-
-/** How long each VM is waited for; many are, at a time, within the whole's. */
-function waitMs({ timeoutMs = DEFAULT_TIMEOUT_MS }: FleetRequestCommand): number {
-  return Math.floor(timeoutMs - Math.min(ANSWER_MARGIN_MS, timeoutMs / 4));
+/** Each VM is waited for so long; many are, at a time, within the whole's. */
+function waiting<W extends "delivered" | "acknowledged">(waitFor: W, timeoutMs = DEFAULT_TIMEOUT_MS) {
+  return { waitFor, waitMs: holdBackMs(timeoutMs) };
 }
 
 function selectionInWords({ vms }: FleetRequest): string {

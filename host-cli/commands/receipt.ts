@@ -4,17 +4,13 @@ import type { ReceiptCommand } from "../command.ts";
 import type { Context } from "../context.ts";
 import { openNeededManager } from "../managed/open-manager.ts";
 import { tableLines } from "../table.ts";
-import { WAIT_TIMEOUT_MS } from "../timing.ts";
-
-/** Of the time there is, what the manager's answer needs to arrive. Not measured. */
-const ANSWER_MARGIN_MS = 500;
+import { holdBackMs, WAIT_TIMEOUT_MS } from "../timing.ts";
 
 /** `receipt MESSAGE-ID [--wait-ack]`: what became of a message. */
 export async function receipt(command: ReceiptCommand, context: Context): Promise<void> {
   const { messageId, waitAck, style, timeoutMs = WAIT_TIMEOUT_MS } = command;
   using manager = await openNeededManager(command, context, { lasts: waitAck ? "wait" : "answer" });
-  const waitMs = Math.max(0, timeoutMs - Math.min(ANSWER_MARGIN_MS, timeoutMs / 4));
-  const query = waitAck ? { waitFor: "acknowledged", waitMs: Math.floor(waitMs) } : {};
+  const query = waitAck ? { waitFor: "acknowledged", waitMs: holdBackMs(timeoutMs) } : {};
   const found = await manager.readLate("getReceipt", { params: { messageId }, query });
   if (style === "json") context.output.json(found);
   else if (style === "quiet") context.output.line(found.state);

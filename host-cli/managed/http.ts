@@ -31,6 +31,7 @@ export class HttpClient {
   async request({ method, path, accept, body }: HttpRequest, signal: AbortSignal): Promise<IncomingMessage> {
     const request = httpRequest({
       agent: this.#agent.for(signal),
+      signal,
       method,
       path,
       headers: {
@@ -41,24 +42,18 @@ export class HttpClient {
         ...(body !== undefined && { "Content-Type": "application/json", "Content-Length": Buffer.byteLength(body) }),
       },
     });
+    let isConnected = false;
+    request.once("socket", () => (isConnected = true));
     return new Promise((resolve, reject) => {
-      let isConnected = false;
-      request.once("socket", () => (isConnected = true));
-      const onAbort = (): void => void request.destroy(lost(signal.reason, signal, isConnected));
-      signal.addEventListener("abort", onAbort, { once: true });
       request.once("response", (response) => {
-        // The body's reader looks at the signal itself; a body that is broken off must not end the process.
+        // Whoever reads the body hears of it there; what breaks off between two reads must not end the process.
         response.on("error", () => undefined);
         resolve(response);
-      });
-      request.once("close", () => {
-        signal.removeEventListener("abort", onAbort);
       });
       request.on("error", (error) => {
         reject(lost(error, signal, isConnected));
       });
-      if (signal.aborted) onAbort();
-      else request.end(body);
+      request.end(body);
     });
   }
 
@@ -67,17 +62,15 @@ export class HttpClient {
   }
 }
 
-/** The body's pieces; throws ManagerLostError when it ends too early. */
+/**
+ * The body's pieces; throws ManagerLostError when it ends too early.
+ * @param signal the one that it was requested with, which cuts it off
+ */
 export async function* readPieces(body: IncomingMessage, signal: AbortSignal): AsyncGenerator<Buffer> {
-  const onAbort = (): void => void body.destroy(signal.reason as Error);
-  signal.addEventListener("abort", onAbort, { once: true });
   try {
-    if (signal.aborted) onAbort();
     for await (const piece of body) yield piece as Buffer;
   } catch (error) {
     throw lost(error, signal, true);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
   }
 }
 

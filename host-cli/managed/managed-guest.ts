@@ -9,7 +9,7 @@ import type { Context } from "../context.ts";
 import type { ManagerAddress } from "../door.ts";
 import type { Answered, Changed, Guest, Sent, WatchRequest } from "../guest.ts";
 import type { Expectations } from "../open-guest.ts";
-import { WAIT_TIMEOUT_MS } from "../timing.ts";
+import { holdBackMs, WAIT_TIMEOUT_MS } from "../timing.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../shared/client.ts";
 import { sentences, type Transcript } from "../transcript.ts";
 import { ManagerLostError } from "./connect.ts";
@@ -24,9 +24,6 @@ interface Opening {
   transcript: Transcript;
   expectations: Expectations;
 }
-
-/** Of the time that is left, what the manager's answer needs to arrive. Not measured. */
-const ANSWER_MARGIN_MS = 500;
 
 /** Between two attempts to hand over a message, while the manager is restarted. */
 const RETRY_PAUSE_MS = 250;
@@ -96,7 +93,9 @@ class ManagedGuest implements Guest {
     // A VM that is away is not waited for: the message is safe with the manager.
     const isNear = ["up", "connecting"].includes(this.#vm.link.state);
     const receipt = await this.#handOver(params.messageId, () => {
-      const waiting = isNear ? { waitFor: "delivered" as const, waitMs: this.#waitMs() } : {};
+      const waiting = isNear
+        ? { waitFor: "delivered" as const, waitMs: holdBackMs(this.#endMs - performance.now()) }
+        : {};
       return { method, params, ...(options && sendingFields(options)), ...waiting } as NewMessage;
     });
     const result = deliveredResult(method, receipt);
@@ -147,12 +146,6 @@ class ManagedGuest implements Guest {
     return { vm: this.#vm.id };
   }
 
-  /** How long the manager may hold back its answer so that it still comes in time. */
-  #waitMs(): number {
-    const leftMs = this.#endMs - performance.now();
-    return Math.max(0, Math.floor(leftMs - Math.min(ANSWER_MARGIN_MS, leftMs / 4)));
-  }
-
   /** Again under the same messageId while the manager is lost: it has one effect. */
   async #handOver(messageId: string, message: () => NewMessage): Promise<Receipt> {
     let wasSent = false;
@@ -171,7 +164,7 @@ class ManagedGuest implements Guest {
   async #awaitAcknowledgement(messageId: string): Promise<Receipt> {
     for (;;) {
       try {
-        const query = { waitFor: "acknowledged", waitMs: this.#waitMs() };
+        const query = { waitFor: "acknowledged", waitMs: holdBackMs(this.#endMs - performance.now()) };
         return await this.#manager.readLate("getReceipt", { params: { messageId }, query });
       } catch (error) {
         if (!(error instanceof ManagerLostError)) throw error;

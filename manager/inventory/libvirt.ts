@@ -78,6 +78,8 @@ class DomainWatch {
   /** To be read again. */
   readonly #stale = new Set<string>();
   #isListStale = false;
+  /** When all is to be read again, by performance.now(). */
+  #resyncAt = 0;
   wasSynchronized = false;
 
   constructor(options: LibvirtOptions, sink: InventorySink) {
@@ -122,10 +124,15 @@ class DomainWatch {
     for await (const line of linesOf(stdout, MAX_LINE_BYTES)) this.#noteLine(line);
   }
 
-  /** Other lines than events are the rest of an event that has several, and virsh's own words at its end. */
+  /** Other lines are the rest of an event that has several, and virsh's own words; of an event that is not understood all is read. */
   #noteLine(line: string): void {
     const event = parseLibvirtEvent(line);
-    if (event === undefined) return;
+    if (event === undefined) {
+      if (!line.includes("event '")) return;
+      this.#resyncAt = 0;
+      this.#wakeUp.call();
+      return;
+    }
     const id = this.#idOf(event.domain);
     this.#options.onEvent?.(event, id);
     if (id === undefined) this.#isListStale = true;
@@ -140,16 +147,14 @@ class DomainWatch {
 
   /** One thing at a time, so that what is read later is what is true later. */
   async #keepFresh(signal: AbortSignal): Promise<void> {
-    let resyncAt = 0;
     while (!signal.aborted) {
-      if (performance.now() >= resyncAt) {
-        const untilNextMs = this.wasSynchronized ? RESYNC_MS : SUBSCRIBED_AFTER_MS;
+      if (performance.now() >= this.#resyncAt) {
+        this.#resyncAt = performance.now() + (this.wasSynchronized ? RESYNC_MS : SUBSCRIBED_AFTER_MS);
         await this.#resynchronize(signal);
-        resyncAt = performance.now() + untilNextMs;
       } else {
         await this.#refresh(signal);
       }
-      await this.#wakeUp.wait(resyncAt - performance.now(), signal);
+      await this.#wakeUp.wait(this.#resyncAt - performance.now(), signal);
     }
   }
 

@@ -61,24 +61,25 @@ export class QmpDirectorySource implements InventorySource {
 
   async probe(signal: AbortSignal): Promise<readonly Vm[]> {
     const over = new AbortController();
-    const found = Promise.withResolvers<readonly Vm[]>();
+    let vms: readonly Vm[] = [];
     let reason: string | undefined;
     const sink: InventorySink = {
       disconnected: (because) => {
         reason = because;
       },
-      synchronized: found.resolve,
+      synchronized: (all) => {
+        vms = all;
+      },
       changed: () => undefined,
       removed: () => undefined,
     };
     const sockets = new Sockets(this.#options, sink, AbortSignal.any([signal, over.signal]));
     await sockets.look();
-    if (reason === undefined) await Promise.race([found.promise, aborted(signal)]);
     over.abort();
     await sockets.ended();
+    if (signal.aborted) throw new CommandError("unreachable", `${this.#options.directory}: no answer in time`);
     if (reason !== undefined) throw new CommandError("unreachable", reason);
-    signal.throwIfAborted();
-    return found.promise;
+    return vms;
   }
 }
 

@@ -19,6 +19,7 @@ const PAYLOAD_OFFSET = 1 + CHECKSUM_DIGITS + 1;
 const DIGITS = "0123456789abcdef";
 const BITS_PER_DIGIT = 4;
 const FIRST_BUFFER = 4096;
+const NO_BUFFER = Buffer.alloc(0);
 /** What stands between 0x1E and 0x0A. */
 const MAX_CONTENT = CHECKSUM_DIGITS + 1 + MAX_PAYLOAD;
 
@@ -70,8 +71,8 @@ function lastDigit(checksum: number): number {
  * burst (until the next sound frame) and always counted.
  */
 export class FrameDecoder {
-  /** The bytes after 0x1E of a frame whose end has not arrived. */
-  #partial = Buffer.allocUnsafe(FIRST_BUFFER);
+  /** The bytes after 0x1E of a frame whose end has not arrived. Most frames arrive whole and need none of it. */
+  #partial = NO_BUFFER;
   #partialLength = 0;
   #isInFrame = false;
   /** One stretch of bytes between frames counts once, however it is cut. */
@@ -168,6 +169,8 @@ export class FrameDecoder {
     this.#isInFrame = false;
     this.#isGapCounted = isGapCounted;
     this.#partialLength = 0;
+    // One large frame is no reason to hold its room for as long as the channel lasts.
+    if (this.#partial.length > FIRST_BUFFER) this.#partial = NO_BUFFER;
   }
 
   #reportDamage(damage: Damage, events: FrameEvent[]): void {
@@ -180,7 +183,7 @@ export class FrameDecoder {
   #keep(bytes: Buffer): void {
     const needed = this.#partialLength + bytes.length;
     if (needed > this.#partial.length) {
-      const larger = Buffer.allocUnsafe(Math.min(MAX_CONTENT, Math.max(needed, this.#partial.length * 2)));
+      const larger = Buffer.allocUnsafe(Math.min(MAX_CONTENT, Math.max(needed, FIRST_BUFFER, this.#partial.length * 2)));
       this.#partial.copy(larger, 0, 0, this.#partialLength);
       this.#partial = larger;
     }

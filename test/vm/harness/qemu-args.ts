@@ -43,7 +43,7 @@ export class GuestFiles {
 export type SocketName = "qmp" | "monitor" | "agent" | "qga" | "floor" | "hvc0" | "ttyS1";
 
 /** Quiet and without the self-tests and mitigations that an emulated processor would spend seconds on. */
-const kernelArgs =
+export const kernelArgs =
   "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off nokaslr tsc=reliable no_timer_check random.trust_cpu=on cryptomgr.notests";
 
 export function qemuArgs(accelerator: string, image: GuestImage, hardware: Hardware, files: GuestFiles): string[] {

@@ -59,32 +59,6 @@ describe.for(changes)("$name has one effect, and the first answer in its receipt
     expect(web.relay.attempts("the-change")).toBe(2);
   });
 
-  test("when the manager is killed and the answer comes to the one after it", async () => {
-    const web = await scene();
-    const first = web.relay.holdAnswer(change.method);
-    await web.send(change);
-    const held = await first;
-    await web.manager.kill("SIGKILL");
-    const again = web.relay.holdAnswer(change.method);
-    await web.manager.start();
-    const heldAgain = await again;
-    held.release();
-    heldAgain.release();
-    await web.send(after);
-    await expectOneEffect(web, held);
-  });
-
-  test("when the agent is killed before its answer arrives", async () => {
-    const web = await scene();
-    const answer = web.relay.holdAnswer(change.method);
-    await web.send(change);
-    const held = await answer;
-    await web.restartAgent();
-    await web.send(after);
-    await expectOneEffect(web, held);
-    expect(web.relay.attempts("the-change")).toBe(2);
-  });
-
   test("when the agent is killed between the effect and the answer", async () => {
     const web = await scene();
     await web.agent.dieAt({ file: "cache.json", moment: "after" });
@@ -93,34 +67,8 @@ describe.for(changes)("$name has one effect, and the first answer in its receipt
     const answer = web.relay.holdAnswer(change.method);
     await web.agent.start();
     const held = await answer;
+    expect(await web.agent.history()).toEqual(historyAfter([...before, change]));
     held.release();
-    await web.send(after);
-    await expectOneEffect(web, held);
-    expect(await web.agent.history()).toHaveLength(5);
-  });
-
-  test("when the agent is killed just before the effect", async () => {
-    const web = await scene();
-    await web.agent.dieAt({ file: "cache.json", moment: "before" });
-    await web.send(change);
-    await web.agent.untilDead();
-    expect(await web.agent.history()).toEqual(historyAfter(before));
-    const answer = web.relay.holdAnswer(change.method);
-    await web.agent.start();
-    const held = await answer;
-    held.release();
-    await web.send(after);
-    await expectOneEffect(web, held);
-  });
-
-  test("when both are killed between the effect and the answer", async () => {
-    const web = await scene();
-    const answer = web.relay.holdAnswer(change.method);
-    await web.send(change);
-    const held = await answer;
-    await Promise.all([web.manager.kill("SIGKILL"), web.agent.kill()]);
-    await web.agent.start();
-    await web.manager.start();
     await web.send(after);
     await expectOneEffect(web, held);
   });
@@ -137,10 +85,69 @@ describe.for(changes)("$name has one effect, and the first answer in its receipt
     await expectOneEffect(web, held);
     expect(web.relay.attempts("the-change")).toBe(1);
   });
+});
+
+describe("a message has one effect, and the first answer in its receipt,", () => {
+  const change: SentMessage = {
+    method: "set",
+    params: { messageId: "the-change", entries: [{ key: "a", value: "2" }] },
+  };
+
+  test("when the manager is killed and the answer comes to the one after it", async () => {
+    const web = await scene();
+    const first = web.relay.holdAnswer("set");
+    await web.send(change);
+    const held = await first;
+    await web.manager.kill("SIGKILL");
+    const again = web.relay.holdAnswer("set");
+    await web.manager.start();
+    const heldAgain = await again;
+    held.release();
+    heldAgain.release();
+    await web.send(after);
+    await expectOneEffect(web, held);
+  });
+
+  test("when the agent is killed before its answer arrives", async () => {
+    const web = await scene();
+    const answer = web.relay.holdAnswer("set");
+    await web.send(change);
+    const held = await answer;
+    await web.restartAgent();
+    await web.send(after);
+    await expectOneEffect(web, held);
+    expect(web.relay.attempts("the-change")).toBe(2);
+  });
+
+  test("when the agent is killed just before the effect", async () => {
+    const web = await scene();
+    await web.agent.dieAt({ file: "cache.json", moment: "before" });
+    await web.send(change);
+    await web.agent.untilDead();
+    expect(await web.agent.history()).toEqual(historyAfter(before));
+    const answer = web.relay.holdAnswer("set");
+    await web.agent.start();
+    const held = await answer;
+    held.release();
+    await web.send(after);
+    await expectOneEffect(web, held);
+  });
+
+  test("when both are killed between the effect and the answer", async () => {
+    const web = await scene();
+    const answer = web.relay.holdAnswer("set");
+    await web.send(change);
+    const held = await answer;
+    await Promise.all([web.manager.kill("SIGKILL"), web.agent.kill()]);
+    await web.agent.start();
+    await web.manager.start();
+    await web.send(after);
+    await expectOneEffect(web, held);
+  });
 
   test("when the answer is lost on a link that stays", async () => {
     const web = await scene();
-    const answer = web.relay.holdAnswer(change.method);
+    const answer = web.relay.holdAnswer("set");
     await web.send(change);
     const held = await answer;
     await web.untilRetried("the-change");

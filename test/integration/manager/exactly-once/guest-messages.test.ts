@@ -10,17 +10,16 @@ async function received(manager: ManagerUnderTest): Promise<ReceivedMessage[]> {
 }
 
 /** The agent has forgotten what it handed over. */
-async function untilHandedOver({ agent }: Scene): Promise<void> {
+async function untilHandedOver({ manager }: Scene): Promise<void> {
   await vi.waitFor(async () => {
-    const { stdout } = await agent.run("--info", "--json");
-    expect(JSON.parse(stdout.toString())).toMatchObject({ queuedMessages: 0 });
+    expect(await manager.get("/v1/vms/web1/info")).toMatchObject({ body: { queuedMessages: 0 } });
   }, SOON);
 }
 
 test("an event is kept once when the manager is killed between keeping it and answering it", async () => {
   const web = await Scene.start();
   const answer = web.relay.holdAnswer("event");
-  await web.agent.run("--event", "DISK.FULL", "path=/var");
+  await web.agent.run("--event", "DISK.FULL");
   await answer;
   await web.restartManager();
   await untilHandedOver(web);
