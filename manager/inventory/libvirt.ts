@@ -114,7 +114,7 @@ class DomainWatch {
     const failure = startFailure(child);
     try {
       const [said] = await Promise.all([textOf(child.stderr), this.#readEvents(child.stdout).finally(end)]);
-      throw (await failure) ?? new Error(`libvirt: ${virshMessage(said)}`);
+      throw (await failure) ?? new Error(`libvirt: ${virshMessage(said) || "'virsh event' ended"}`);
     } finally {
       signal.removeEventListener("abort", end);
     }
