@@ -36,6 +36,9 @@ export interface ManagedVmOptions {
   failed: (error: unknown) => void;
 }
 
+/** Messages that are known to be read and not written down yet: a guest can tell of thousands in a second. */
+const MAX_READ_IDS = 1_000;
+
 /** Refused frames of one VM are logged so often; all of them are counted. */
 const LOG_REFUSED_EVERY_MS = 60_000;
 
@@ -58,6 +61,8 @@ export class ManagedVm implements LinkOwner {
   #heardAt: number | undefined;
   #pending = 0;
   #refusedLoggedAt = -Infinity;
+  readonly #readIds = new Set<string>();
+  #isMarking = false;
   /** One link ends before the next begins. */
   #relinking: Promise<void> = Promise.resolve();
 
@@ -254,13 +259,10 @@ export class ManagedVm implements LinkOwner {
   }
 
   async received(request: GuestMessage): Promise<void> {
-    const { store, metrics, receiptChanged, log } = this.#options;
+    const { store, metrics, receiptChanged } = this.#options;
     const { isNew, acknowledged } = await store.keepReceived(receivedFrom(this.ref, request, Date.now()));
     if (acknowledged !== undefined) receiptChanged(acknowledged);
-    if (!isNew) return;
-    metrics.message();
-    const { method, params } = request;
-    log.info("guest-message", { ...this.#label, method, messageId: params.messageId });
+    if (isNew) metrics.message();
   }
 
   refusedFrame(reason: string): void {
@@ -316,11 +318,25 @@ export class ManagedVm implements LinkOwner {
     if (ids.length > 0) this.#markRead(ids);
   }
 
-  #markRead(messageIds: string[]): void {
-    const { store, receiptChanged, failed } = this.#options;
-    store.markRead(this.#vm.id, messageIds, Date.now()).then((receipts) => {
-      for (const receipt of receipts) receiptChanged(receipt);
-    }, failed);
+  /** Together with those that come while the store is at work; what is over the limit is told with the next snapshot. */
+  #markRead(messageIds: readonly string[]): void {
+    for (const id of messageIds) if (this.#readIds.size < MAX_READ_IDS) this.#readIds.add(id);
+    if (this.#isMarking) return;
+    this.#isMarking = true;
+    this.#markAll()
+      .catch(this.#options.failed)
+      .finally(() => {
+        this.#isMarking = false;
+      });
+  }
+
+  async #markAll(): Promise<void> {
+    const { store, receiptChanged } = this.#options;
+    while (this.#readIds.size > 0) {
+      const ids = [...this.#readIds];
+      this.#readIds.clear();
+      for (const receipt of await store.markRead(this.#vm.id, ids, Date.now())) receiptChanged(receipt);
+    }
   }
 
   #mirrorChange(agent: AgentFacts, unsaved: Pick<MirrorChange, "isReset" | "set" | "deleted">): MirrorChange {

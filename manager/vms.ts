@@ -1,7 +1,8 @@
 /** All VMs the manager knows, by what the inventory says of them, and who may see which. */
 import type { VmSelection } from "../shared/api/schemas.ts";
 import { CommandError, usageError } from "../shared/cli/failure.ts";
-import { isPattern, matchesVm, maySeeVm } from "./access/permissions.ts";
+import { isPattern, matchesVm } from "../shared/vm-pattern.ts";
+import { maySeeVm } from "./access/permissions.ts";
 import type { Principal } from "./access/principal.ts";
 import type { InventoryChange } from "./inventory/inventory.ts";
 import { ManagedVm, type ManagedVmOptions } from "./managed-vm.ts";

@@ -32,9 +32,6 @@ const MAX_TOKENS_PER_USER = 100;
 const MAX_RIGHTS = 1000;
 const MAX_PATTERN = 256;
 
-/** The latest time that a Date can hold (ECMA-262, section 21.4.1.1). */
-const MAX_TIME_MS = 8.64e15;
-
 const TOKEN = /^vmm_([0-9a-f]{16})_[A-Za-z0-9_-]{43}$/;
 
 export interface AccountsOptions {
@@ -216,7 +213,7 @@ export class Accounts implements Authenticator {
         throw overLimit(`${user} has ${MAX_TOKENS_PER_USER} tokens; revoke one first`, MAX_TOKENS_PER_USER);
       }
       const createdAt = this.#clock();
-      const expiresAt = expiresInMs === undefined ? undefined : Math.min(createdAt + expiresInMs, MAX_TIME_MS);
+      const expiresAt = expiresInMs === undefined ? undefined : createdAt + expiresInMs;
       const id = randomBytes(8).toString("hex");
       const text = `vmm_${id}_${randomBytes(32).toString("base64url")}`;
       const token = { id, user, label, digest: digestOf(text), createdAt, expiresAt, lastUsedAt: undefined };

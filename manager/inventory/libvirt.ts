@@ -25,6 +25,9 @@ const MAX_LINE_BYTES = 16_384;
 
 const MAX_STDERR_LENGTH = 16_384;
 
+/** What a process wrote before it ended is there by then. */
+const GRACE_MS = 200;
+
 export interface LibvirtOptions {
   /** `qemu:///system` */
   uri: string;
@@ -109,19 +112,29 @@ class DomainWatch {
   async #followEvents(signal: AbortSignal): Promise<void> {
     const args = [...KEEPALIVE, ...connectTo(this.#options.uri), "event", "--all", "--loop", "--timestamp"];
     const child = spawn("virsh", args, { stdio: ["ignore", "pipe", "pipe"] });
+    const said = textOf(child.stderr);
+    const failure = startFailure(child);
+    // What virsh itself started (ssh, for a remote URI) may hold its output open a little longer, or for ever.
+    child.once("exit", () =>
+      setTimeout(() => [child.stdout, child.stderr].map((stream) => stream.destroy()), GRACE_MS),
+    );
     const end = (): void => void child.kill("SIGKILL");
     signal.addEventListener("abort", end);
-    const failure = startFailure(child);
     try {
-      const [said] = await Promise.all([textOf(child.stderr), this.#readEvents(child.stdout).finally(end)]);
-      throw (await failure) ?? new Error(`libvirt: ${virshMessage(said) || "'virsh event' ended"}`);
+      await this.#readEvents(child.stdout).finally(end);
+      throw (await failure) ?? new Error(`libvirt: ${virshMessage(said()) || "'virsh event' ended"}`);
     } finally {
       signal.removeEventListener("abort", end);
     }
   }
 
+  /** Settles when there will be no more. Rejects with RemoteProtocolError. */
   async #readEvents(stdout: Readable): Promise<void> {
-    for await (const line of linesOf(stdout, MAX_LINE_BYTES)) this.#noteLine(line);
+    try {
+      for await (const line of linesOf(stdout, MAX_LINE_BYTES)) this.#noteLine(line);
+    } catch (error) {
+      if (systemCode(error) !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
+    }
   }
 
   /** Other lines are the rest of an event that has several, and virsh's own words; of an event that is not understood all is read. */
@@ -217,10 +230,11 @@ function startFailure(child: ChildProcess): Promise<Error | undefined> {
   });
 }
 
-/** Reads all, so that the writer is never held up, and keeps what is within the bound. */
-async function textOf(stream: Readable): Promise<string> {
+/** Reads all, so that the writer is never held up, and keeps what is within the bound: the last of it. */
+function textOf(stream: Readable): () => string {
   let text = "";
-  stream.setEncoding("utf8");
-  for await (const piece of stream as AsyncIterable<string>) text = (text + piece).slice(-MAX_STDERR_LENGTH);
-  return text;
+  stream.setEncoding("utf8").on("data", (piece: string) => {
+    text = (text + piece).slice(-MAX_STDERR_LENGTH);
+  });
+  return () => text;
 }

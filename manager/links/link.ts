@@ -40,7 +40,8 @@ const LONGEST_RECONNECT_MS = 10_000;
 /** A guest that breaks the protocol is left alone for so long. */
 const MISBEHAVED_PAUSE_MS = 60_000;
 
-/** A guest that ends our watch, or goes back in time, at once and again does not keep us busy. */
+/** A guest that starts anew, goes back in time, or ends our watch, again and again, does not keep us busy. */
+const BEGIN_AGAIN_MS = 1_000;
 const WATCH_AGAIN_MS = 100;
 
 export interface LinkStatus {
@@ -94,6 +95,7 @@ export class Link {
   #heardAt: number | undefined;
   /** Why the channel was closed on a guest that breaks the protocol. */
   #misbehaviour: RemoteProtocolError | undefined;
+  #isWatchingAgain = false;
   #hasNews = false;
   #onNews: (() => void) | undefined;
 
@@ -230,6 +232,7 @@ export class Link {
         const hello = await this.#greet(client);
         if (hello !== this.#begun) await this.#begin(client, hello);
         unread = 0;
+        await pause(BEGIN_AGAIN_MS, this.#stopping.signal);
         if ((await this.#newsWithin(QUIET_MS)) === "quiet" && this.#isQuiet()) await client.read("ping", {});
       } catch (error) {
         if (client !== this.#client) return;
@@ -320,10 +323,13 @@ export class Link {
   }
 
   async #watchAgain(mirror: Mirror): Promise<void> {
+    if (this.#isWatchingAgain) return;
+    this.#isWatchingAgain = true;
     const client = this.#client;
     await pause(WATCH_AGAIN_MS, this.#stopping.signal);
     const since = mirror.resumeFrom;
     await client?.read("watch", since === undefined ? {} : { since }).catch(() => undefined);
+    this.#isWatchingAgain = false;
   }
 
   async #answer(request: Request): Promise<unknown> {

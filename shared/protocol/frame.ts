@@ -183,7 +183,9 @@ export class FrameDecoder {
   #keep(bytes: Buffer): void {
     const needed = this.#partialLength + bytes.length;
     if (needed > this.#partial.length) {
-      const larger = Buffer.allocUnsafe(Math.min(MAX_CONTENT, Math.max(needed, FIRST_BUFFER, this.#partial.length * 2)));
+      const larger = Buffer.allocUnsafe(
+        Math.min(MAX_CONTENT, Math.max(needed, FIRST_BUFFER, this.#partial.length * 2)),
+      );
       this.#partial.copy(larger, 0, 0, this.#partialLength);
       this.#partial = larger;
     }

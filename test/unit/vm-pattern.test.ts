@@ -1,3 +1,4 @@
+import * as fc from "fast-check";
 import { expect, it } from "vitest";
 import { isPattern, matchesVm } from "../../shared/vm-pattern.ts";
 
@@ -20,4 +21,16 @@ it("is a pattern with a star or a question mark only: other names may have brack
 
 it("takes no time for a pattern that a regular expression would try for hours", () => {
   expect(matchesVm("*a".repeat(1_000), { id: "", name: "a".repeat(999) })).toBe(false);
+});
+
+it("means what its regular expression would mean", () => {
+  const text = fc.string({ unit: fc.constantFrom("a", "b", ".", "\n"), maxLength: 12 });
+  const pattern = fc.string({ unit: fc.constantFrom("a", "b", ".", "*", "?"), maxLength: 8 });
+  fc.assert(
+    fc.property(pattern, text, (glob, name) => {
+      const source = glob.replace(/[.*?]/g, (sign) => (sign === "." ? "\\." : sign === "*" ? "[^]*" : "[^]"));
+      expect(matchesVm(glob, { id: "none", name })).toBe(new RegExp(`^${source}$`).test(name));
+    }),
+    { numRuns: 2000 },
+  );
 });

@@ -11,9 +11,9 @@ import { Connection } from "../../../agent/daemon/connection.ts";
 import type { KeyFiles } from "../../../agent/daemon/key-files.ts";
 import type { OutgoingQueue } from "../../../agent/daemon/outgoing-queue.ts";
 import type { AgentParts } from "../../../agent/handlers/context.ts";
-import type { Channel } from "../../../shared/channel.ts";
+import { type Channel, ChannelClosedError } from "../../../shared/channel.ts";
 import { socketChannel } from "../../../shared/channels/unix-socket.ts";
-import { NoAnswerError } from "../../../shared/peer.ts";
+import { NoAnswerError, type Peer } from "../../../shared/peer.ts";
 import { Cache, type Entry } from "../../../shared/protocol/cache.ts";
 import type { Params, WireEntry } from "../../../shared/protocol/message.ts";
 import type { GuestSession } from "../../../shared/protocol/session.ts";
@@ -59,7 +59,7 @@ export class SimulatedGuest {
   /** Of the last bytes written. */
   #written: Promise<void> = Promise.resolve();
   #isDelivering = false;
-  #isFlooding = false;
+  #flood = new AbortController();
   #isReading = true;
 
   constructor(name: string) {
@@ -90,7 +90,7 @@ export class SimulatedGuest {
     const { machine } = this.#parts;
     this.#store.cache.set({ messageId: `${this.name}.${number}`, entries }, program.caller, machine.now());
     this.#connection?.watches.update();
-    await this.#written;
+    await this.#written.catch(() => undefined);
   }
 
   /** Takes nothing more from its channel, as an agent does that hangs. */
@@ -100,8 +100,8 @@ export class SimulatedGuest {
 
   /** Says as much as the channel takes, till {@link stopFlood}. */
   async flood(): Promise<void> {
-    this.#isFlooding = true;
-    while (this.#isFlooding && this.#connection?.peer.session.session !== undefined) {
+    const { signal } = (this.#flood = new AbortController());
+    while (!signal.aborted && this.#connection?.peer.session.session !== undefined) {
       const { peer } = this.#connection;
       const bytes = floodBytes(peer.session, this.#store.cache);
       await peer.channel.write(bytes).catch(() => undefined);
@@ -112,7 +112,7 @@ export class SimulatedGuest {
   }
 
   stopFlood(): void {
-    this.#isFlooding = false;
+    this.#flood.abort();
   }
 
   async #serve(socket: Socket): Promise<void> {
@@ -171,14 +171,12 @@ export class SimulatedGuest {
   }
 
   /** In order and one at a time; what the host has not answered stays. */
-  async #deliver(connection: Connection): Promise<void> {
+  async #deliver({ peer }: Connection): Promise<void> {
     if (this.#isDelivering) return;
     this.#isDelivering = true;
     try {
-      for (;;) {
-        const [first] = this.#acknowledgements;
-        if (first === undefined || connection !== this.#connection) return;
-        if (!(await isTaken(connection, first))) continue;
+      for (let first = this.#acknowledgements[0]; first !== undefined; first = this.#acknowledgements[0]) {
+        if (!(await isTaken(peer, first))) return;
         this.#acknowledgements.shift();
         this.#counters.taken += 1;
       }
@@ -190,14 +188,18 @@ export class SimulatedGuest {
 
 const never = new Promise<never>(() => undefined);
 
-async function isTaken({ peer }: Connection, params: Params<"acknowledge">): Promise<boolean> {
-  try {
-    await peer.request("acknowledge", params, DELIVERY_TIMEOUT_MS);
-    return true;
-  } catch (error) {
-    if (error instanceof NoAnswerError) return false;
-    throw error;
+/** False when the host has gone. A host that refuses an acknowledgement is wrong: that is an error here. */
+async function isTaken(peer: Peer<GuestSession>, params: Params<"acknowledge">): Promise<boolean> {
+  while (!peer.hasEnded) {
+    try {
+      await peer.request("acknowledge", params, DELIVERY_TIMEOUT_MS);
+      return true;
+    } catch (error) {
+      if (error instanceof ChannelClosedError) return false;
+      if (!(error instanceof NoAnswerError)) throw error;
+    }
   }
+  return false;
 }
 
 /** What the agent's durable cache does, in memory. */

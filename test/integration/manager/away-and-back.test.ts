@@ -125,7 +125,7 @@ describe("a retry under the same messageId", () => {
 
   test("gets the first receipt and has no second effect", async () => {
     const { agent, manager } = await pair();
-    await manager.send("web1", { ...message("bar"), waitFor: "delivered" } as NewMessage);
+    await manager.send("web1", { ...message("bar"), waitFor: "delivered" });
     await manager.set("web1", "foo", "later", { waitFor: "delivered" });
     expect(await manager.send("web1", message("bar"))).toMatchObject({ state: "delivered", result: { revision: 1 } });
     expect(await agent.list()).toEqual(['{"foo":"later"}']);
