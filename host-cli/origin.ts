@@ -15,7 +15,7 @@ export function noteOrigin(output: Output, style: OutputStyle, vm: string, origi
 }
 
 /** `not delivered yet: set of 'a', 'b', queued 5 minutes ago (message 0123...)` */
-function pendingInWords({ messageId, method, keys, queuedAt }: PendingChange): string {
+export function pendingInWords({ messageId, method, keys, queuedAt }: PendingChange): string {
   const what = method === "clear" ? "clear of all keys" : `${method} of ${keys.map((key) => `'${key}'`).join(", ")}`;
   return `not delivered yet: ${what}, queued ${agoInWords(queuedAt)} (message ${messageId})`;
 }

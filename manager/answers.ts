@@ -1,5 +1,5 @@
 /** What the service answers, made out of what the guest, the mirror and the store have. */
-import type { FleetResult, FleetSummary, NewMessage, ReceivedMessage } from "../shared/api/schemas.ts";
+import type { FleetResult, FleetSummary, NewMessage, PendingChange, ReceivedMessage } from "../shared/api/schemas.ts";
 import { asFailure, CommandError } from "../shared/cli/failure.ts";
 import { NoAnswerError } from "../shared/peer.ts";
 import type { WireEntry } from "../shared/protocol/message.ts";
@@ -18,15 +18,20 @@ export async function ask<T>(vm: ManagedVm, question: () => Promise<T>): Promise
   }
 }
 
-function cannotAsk({ vm, linkState, linkReason }: ManagedVm, saw = linkReason): CommandError {
+function cannotAsk(
+  { vm, linkState, linkReason }: ManagedVm,
+  saw = linkReason,
+  pending?: PendingChange[],
+): CommandError {
   const code = linkState === "held" ? "held" : "unreachable";
   const why = vm.status === "Running" ? (saw ?? `its link is ${linkState}`) : `the VM is ${vm.status.toLowerCase()}`;
-  return new CommandError(code, `'${vm.name}' does not answer: ${why}`, { vm: vm.name, status: vm.status, linkState });
+  const details = { vm: vm.name, status: vm.status, linkState, ...(pending && { pending }) };
+  return new CommandError(code, `'${vm.name}' does not answer: ${why}`, details);
 }
 
-/** Without a mirror there is nothing to answer from. */
-export function assertWasHeard(vm: ManagedVm): void {
-  if (vm.facts === undefined) throw cannotAsk(vm);
+/** Without a mirror there is nothing to answer from, but for what waits. */
+export function assertWasHeard(vm: ManagedVm, pending: PendingChange[]): void {
+  if (vm.facts === undefined) throw cannotAsk(vm, vm.linkReason, pending);
 }
 
 /** `'web1' was last heard, 5 minutes ago` */

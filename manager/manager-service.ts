@@ -283,7 +283,7 @@ export class ManagerService implements Service {
       const { epoch, entry } = await ask(vm, () => vm.link.read("get", { key }));
       return { ...this.#answerHead(vm, "guest", pending), epoch, entry };
     }
-    assertWasHeard(vm);
+    assertWasHeard(vm, pending);
     const entry = vm.mirror.get(key, Date.now());
     if (entry === undefined) {
       throw new CommandError("no-such-key", `there was no key '${printable(key)}' when ${lastHeard(vm)}`, {
@@ -305,7 +305,7 @@ export class ManagerService implements Service {
       const { entries, ...list } = await ask(vm, () => listAll(vm.link, prefix));
       return { ...this.#answerHead(vm, "guest", pending), ...list, entries: entries.filter(isVisible) };
     }
-    assertWasHeard(vm);
+    assertWasHeard(vm, pending);
     return {
       ...this.#answerHead(vm, "mirror", pending),
       ...vm.mirror.cursor,

@@ -1,6 +1,13 @@
 /** A guest that is asked through a manager, which answers for it while it is away. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ChangeMethod, NewMessage, Receipt, VmSummary } from "../../shared/api/schemas.ts";
+import * as z from "zod/mini";
+import {
+  type ChangeMethod,
+  type NewMessage,
+  pendingChange,
+  type Receipt,
+  type VmSummary,
+} from "../../shared/api/schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { WholeList } from "../../shared/list-all.ts";
 import type { Params, Result } from "../../shared/protocol/message.ts";
@@ -9,6 +16,7 @@ import type { Context } from "../context.ts";
 import type { ManagerAddress } from "../door.ts";
 import type { Answered, Changed, Guest, Sent, WatchRequest } from "../guest.ts";
 import type { Expectations } from "../open-guest.ts";
+import { pendingInWords } from "../origin.ts";
 import { holdBackMs, WAIT_TIMEOUT_MS } from "../timing.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../shared/client.ts";
 import { sentences, type Transcript } from "../transcript.ts";
@@ -67,10 +75,14 @@ class ManagedGuest implements Guest {
   }
 
   async get(key: string): Promise<Answered<Result<"get">>> {
-    const { epoch, entry, from, asOf, pending } = await this.#manager.read("getKey", {
-      params: { ...this.#params, key },
-    });
-    return { epoch, entry, origin: { from, asOf, pending } };
+    try {
+      const { epoch, entry, ...origin } = await this.#manager.read("getKey", { params: { ...this.#params, key } });
+      const { from, asOf, pending } = origin;
+      return { epoch, entry, origin: { from, asOf, pending } };
+    } catch (error) {
+      this.#notePending(error);
+      throw error;
+    }
   }
 
   async list(prefix: string): Promise<Answered<WholeList>> {
@@ -140,6 +152,13 @@ class ManagedGuest implements Guest {
     this.#closing.abort();
     this.#manager[Symbol.dispose]();
     return Promise.resolve();
+  }
+
+  /** A key that is not there may wait to be set. */
+  #notePending(failure: unknown): void {
+    if (!(failure instanceof CommandError)) return;
+    const pending = z.array(pendingChange).safeParse(failure.details["pending"]);
+    for (const change of pending.data ?? []) this.#context.output.note(pendingInWords(change));
   }
 
   get #params(): { vm: string } {

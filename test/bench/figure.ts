@@ -3,6 +3,8 @@ export interface Figure {
   name: string;
   unit: string;
   ours: number;
+  /** The least and the most of the repetitions that `ours` is the median of. */
+  range?: readonly [number, number];
   peer?: number;
   peerName?: string;
   floor?: number;

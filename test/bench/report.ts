@@ -2,7 +2,7 @@
 import type { Figure } from "./figure.ts";
 import { isGoalMet } from "./goal.ts";
 
-const HEADER = ["name", "unit", "ours", "peer", "floor", "ours/peer", "goal", "met"];
+const HEADER = ["name", "unit", "ours", "range", "peer", "floor", "ours/peer", "goal", "met"];
 /** Columns of numbers, which are compared best with their ends below each other. */
 const NUMERIC = new Set(["ours", "ours/peer"]);
 const GAP = "  ";
@@ -19,10 +19,11 @@ function aligned(cell: string, column: number, width: number): string {
 }
 
 function tableRow(figure: Figure): string[] {
-  const { name, unit, ours, peer, peerName, floor, floorName, goal = "" } = figure;
+  const { name, unit, ours, range, peer, peerName, floor, floorName, goal = "" } = figure;
   const ratio = peer === undefined || peer === 0 ? "" : (ours / peer).toFixed(2);
   const met = { true: "yes", false: "no", undefined: "" }[`${isGoalMet(figure)}`];
-  return [name, unit, shortNumber(ours), named(peer, peerName), named(floor, floorName), ratio, goal, met];
+  const spread = range?.map(shortNumber).join("-") ?? "";
+  return [name, unit, shortNumber(ours), spread, named(peer, peerName), named(floor, floorName), ratio, goal, met];
 }
 
 function named(value: number | undefined, name = ""): string {
@@ -35,8 +36,8 @@ function shortNumber(value: number): string {
 }
 
 export function figuresJson(figures: readonly Figure[]): string {
-  const entries = figures.map(({ name, unit, ours, peer, peerName, floor, floorName }) => {
-    return { name, unit, ours, peer, peerName, floor, floorName };
+  const entries = figures.map(({ name, unit, ours, range, peer, peerName, floor, floorName }) => {
+    return { name, unit, ours, range, peer, peerName, floor, floorName };
   });
   return `${JSON.stringify({ figures: entries }, null, 2)}\n`;
 }

@@ -1,6 +1,6 @@
 /**
  * A guest without a machine: the agent's own session, watches and handlers behind a Unix socket, over a cache that has no
- * disk. It acknowledges every message, and can be made to misbehave.
+ * disk. It acknowledges every message to a host that takes that, and can be made to misbehave.
  */
 import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
@@ -56,6 +56,8 @@ export class SimulatedGuest {
   readonly #acknowledgements: Params<"acknowledge">[] = [];
   readonly #counters: GuestCounters = { done: 0, taken: 0, changes: 0, floodedBytes: 0 };
   #connection: Connection | undefined;
+  /** The host's session, once it said that it takes acknowledgements. */
+  #taker: Connection | undefined;
   /** Of the last bytes written. */
   #written: Promise<void> = Promise.resolve();
   #isDelivering = false;
@@ -126,7 +128,8 @@ export class SimulatedGuest {
         },
       },
       opened: (hello) => {
-        if (hello.accepts?.includes("acknowledge") === true) void this.#deliver(connection);
+        this.#taker = hello.accepts?.includes("acknowledge") === true ? connection : undefined;
+        if (this.#taker !== undefined) void this.#deliver(this.#taker);
       },
     });
     this.#connection = connection;
@@ -166,8 +169,9 @@ export class SimulatedGuest {
   }
 
   #acknowledge({ key, messageId }: Entry): void {
+    if (this.#taker === undefined) return;
     this.#acknowledgements.push({ of: messageId, messageId: newMessageId(), key, result: this.name });
-    if (this.#connection !== undefined) void this.#deliver(this.#connection);
+    void this.#deliver(this.#taker);
   }
 
   /** In order and one at a time; what the host has not answered stays. */

@@ -189,6 +189,15 @@ describe("bad input gets a clear error", () => {
     expect(outcome.stderr).toMatch(says);
   });
 
+  test("for a key that only waits to be set, with the message that will set it", async () => {
+    const { stdout } = await remotely("admin", ["-v", "off", "-k", "later", "-V", "1", "--json"]);
+    const { messageId } = JSON.parse(stdout) as { messageId: string };
+    const outcome = await remotely("admin", ["-v", "off", "-q", "later"]);
+    expect(outcome.code).toBe(10);
+    expect(outcome.stderr).toContain(`not delivered yet: set of 'later'`);
+    expect(outcome.stderr).toContain(messageId);
+  });
+
   test("for a role that may not write, keys and VMs that are not theirs", async () => {
     const write = (user: string, vm: string, key: string) => remotely(user, ["-v", vm, "-k", key, "-V", "x"]);
     expect((await write("reader", "ol6u3apitest", "foo")).stderr).toMatch(/role 'read', and this needs 'write'/);

@@ -170,9 +170,16 @@ export class ManagerUnderTest implements AsyncDisposable {
   async kill(signal: NodeJS.Signals): Promise<number | NodeJS.Signals | null> {
     const child = this.#child;
     if (child?.exitCode !== null || child.signalCode !== null) return null;
-    const exited = once(child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
+    const ended = this.untilEnd();
     child.kill(signal);
-    const [exitCode, endSignal] = await exited;
+    return ended;
+  }
+
+  /** Settles, when it has ended by whatever, as {@link kill} does. */
+  async untilEnd(): Promise<number | NodeJS.Signals | null> {
+    const child = this.#child;
+    if (child?.exitCode !== null || child.signalCode !== null) return null;
+    const [exitCode, endSignal] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
     return exitCode ?? endSignal;
   }
 

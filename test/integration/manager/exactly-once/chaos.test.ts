@@ -103,7 +103,7 @@ async function onDisk({ stateDirectory }: ManagerUnderTest): Promise<Buffer> {
 
 test(
   `no accepted message is lost and none has two effects when the manager is killed ${MANAGER_KILLS} times`,
-  { timeout: 60_000 },
+  { timeout: 400_000 },
   async () => {
     console.log(`CHAOS_SEED=${seed}`);
     onTestFailed(() => {
@@ -114,8 +114,7 @@ test(
     const load = chaos.load();
     let scansWithValues = 0;
     for (let kill = 1; kill <= MANAGER_KILLS; kill += 1) {
-      await Promise.race([chaos.untilKill(), load]);
-      console.error("kill", kill, chaos.accepted, performance.now() | 0);
+      await Promise.race([chaos.untilKill(), load, failWhenEnded(manager)]);
       await manager.kill("SIGKILL");
       const files = await onDisk(manager);
       expect(files.includes(SECRET), `a secret is readable after kill ${kill}`).toBe(false);
@@ -139,6 +138,12 @@ test(
     for (const program of chaos.programs) await expectKeptOnce(chaos, program);
   },
 );
+
+/** Rejects when the manager ends before it is killed. */
+async function failWhenEnded(manager: ManagerUnderTest): Promise<void> {
+  const end = await manager.untilEnd();
+  if (end !== "SIGKILL") throw new Error(`the manager ended by itself (${String(end)}): ${await manager.log()}`);
+}
 
 async function expectNothingWaits({ manager }: Chaos): Promise<void> {
   await vi.waitFor(
