@@ -1,6 +1,7 @@
 /** `vmmessaged`: builds the manager's parts, runs them until told to stop, and gives them a new configuration meanwhile. */
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Receipt } from "../shared/api/schemas.ts";
 import { Accounts } from "./access/accounts.ts";
 import { AuditLog } from "./access/audit-log.ts";
@@ -25,6 +26,9 @@ import { Vms } from "./vms.ts";
 
 /** How often messages that waited too long are looked for. */
 const EXPIRE_EVERY_MS = 1_000;
+
+/** How long the inventories are waited for before the doors are opened. */
+const FIRST_WORD_MS = 5_000;
 
 /** How often what is too old to be kept is removed. */
 const PRUNE_EVERY_MS = 3_600_000;
@@ -140,10 +144,13 @@ export class Manager {
 
   async #apply(config: Config): Promise<void> {
     const { uid, places } = this.#options;
-    Object.assign(this.#parts.live, { quotas: config.quotas, messages: config.messages });
+    const { live, inventory } = this.#parts;
+    Object.assign(live, { quotas: config.quotas, messages: config.messages });
+    await this.#sources.apply(sourceSpecs(config, uid));
+    // Whoever asks first shall not hear that there are no VMs.
+    await Promise.race([inventory.spoken(), sleep(FIRST_WORD_MS, undefined, { ref: false })]);
     await this.#doors.apply(doorsOf(config, places));
     await this.#consoles.apply(config.console === undefined ? [] : [config.console]);
-    await this.#sources.apply(sourceSpecs(config, uid));
   }
 }
 
@@ -186,7 +193,8 @@ async function openParts({ config, places, log }: ManagerOptions): Promise<Parts
     if (receipt.state !== "refused" && message !== undefined)
       metrics.delivered((Date.now() - message.queuedAt) / 1_000);
   };
-  const vms = await Vms.load({
+  const known = await store.loadVms();
+  const vms = await Vms.load(known, {
     store,
     log,
     metrics,
@@ -199,17 +207,13 @@ async function openParts({ config, places, log }: ManagerOptions): Promise<Parts
   });
   const audit = new AuditLog({ store, log });
   const accounts = await Accounts.open({ store, audit, log });
-  const inventory = inventoryOf(vms, log);
-  const parts = { vms, messages, store, accounts, audit, inventory, metrics, startedAt: Date.now() };
-  return { ...parts, live, keeper, failure, service: new ManagerService(parts) };
-}
-
-function inventoryOf(vms: Vms, log: Log): Inventory {
-  return new Inventory({
-    known: vms.all.map(({ vm, inventory, statusSince }) => ({ vm, inventory, statusSince })),
+  const inventory = new Inventory({
+    known,
     onChange: (change) => {
       vms.update(change);
     },
     log,
   });
+  const parts = { vms, messages, store, accounts, audit, inventory, metrics, startedAt: Date.now() };
+  return { ...parts, live, keeper, failure, service: new ManagerService(parts) };
 }

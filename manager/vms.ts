@@ -24,13 +24,17 @@ export class Vms {
     this.#options = options;
   }
 
-  /** All VMs of the last run, none of them linked yet. */
-  static async load(options: VmsOptions): Promise<Vms> {
+  /** The VMs of the last run, of which nothing is known until an inventory speaks of them. */
+  static async load(known: readonly StoredVm[], options: VmsOptions): Promise<Vms> {
     const { store } = options;
     const vms = new Vms(options);
-    const [stored, mirrors, pending] = await Promise.all([store.loadVms(), store.loadMirrors(), store.pendingCounts()]);
+    const [mirrors, pending] = await Promise.all([store.loadMirrors(), store.pendingCounts()]);
     const mirrorOf = new Map(mirrors.map((mirror) => [mirror.vmId, mirror]));
-    for (const vm of stored) vms.#add(vm, mirrorOf.get(vm.vm.id), pending[vm.vm.id] ?? 0);
+    for (const { vm, inventory, statusSince } of known) {
+      const status = inventory === NO_INVENTORY ? vm.status : "Unknown";
+      const seed = { vm: { ...vm, status, channelPath: undefined }, inventory, statusSince };
+      vms.#add(seed, mirrorOf.get(vm.id), pending[vm.id] ?? 0);
+    }
     return vms;
   }
 

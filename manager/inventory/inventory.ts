@@ -55,6 +55,8 @@ interface Feed {
   vms: Map<string, Vm>;
   hasSpoken: boolean;
   reason: string | undefined;
+  /** Settles when it has said what it has, or why it cannot. */
+  firstWord: PromiseWithResolvers<undefined>;
 }
 
 /** A VM that is known. `isConfirmed`: some source speaks of it; else this is what the store, or a source that was removed, had. */
@@ -98,13 +100,26 @@ export class Inventory {
     if (this.#signal === undefined) throw new Error("the inventory is not running");
     if (this.#feeds.has(source.name)) throw new Error(`the inventory has '${source.name}' already`);
     const stop = new AbortController();
-    const feed: Feed = { source, stop, ended: Promise.resolve(), vms: new Map(), hasSpoken: false, reason: undefined };
+    const feed: Feed = {
+      source,
+      stop,
+      ended: Promise.resolve(),
+      vms: new Map(),
+      hasSpoken: false,
+      reason: undefined,
+      firstWord: Promise.withResolvers(),
+    };
     this.#feeds.set(source.name, feed);
     const signal = AbortSignal.any([this.#signal, stop.signal]);
     feed.ended = source.run(this.#sinkOf(feed), signal).catch((error: unknown) => {
       this.#options.log.error("inventory-failed", { inventory: source.name, error });
       this.#setReason(feed, "it failed; the log has the details");
     });
+  }
+
+  /** Settles when every source has said what it has, or why it cannot. */
+  async spoken(): Promise<void> {
+    await Promise.all([...this.#feeds.values()].map(({ firstWord }) => firstWord.promise));
   }
 
   /** Ends a source; its VMs stay known. Settles when it has ended; nothing happens when there is none of that name. */
@@ -185,6 +200,7 @@ export class Inventory {
       for (const id of before) if (!feed.vms.has(id)) this.#noteNotSeen(feed, id);
     }
     for (const id of new Set([...before, ...feed.vms.keys()])) this.#settle(id, { isResync: true, isGone: true });
+    feed.firstWord.resolve(undefined);
     if (feed.hasSpoken) return;
     feed.hasSpoken = true;
     if (feed.reason === undefined) this.#logConnected(feed);
@@ -210,6 +226,7 @@ export class Inventory {
     if (feed.reason === reason) return;
     feed.reason = reason;
     if (reason !== undefined) {
+      feed.firstWord.resolve(undefined);
       this.#options.log.warn("inventory-disconnected", { inventory: feed.source.name, reason });
       return;
     }

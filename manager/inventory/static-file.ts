@@ -111,7 +111,12 @@ export class StaticFileSource implements InventorySource {
   }
 
   async probe(): Promise<readonly Vm[]> {
-    return this.#describe(await this.#read());
+    try {
+      return await this.#describe(await this.#read());
+    } catch (error) {
+      if (error instanceof CommandError) throw error;
+      throw new CommandError("failed", failureMessage(error), {}, { cause: error });
+    }
   }
 
   async #read(): Promise<StaticVm[]> {

@@ -1,84 +1,294 @@
-/** Every transcript in the README and the guides is played against a real agent and must read as it is printed there. */
-import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { chmod, mkdir, writeFile } from "node:fs/promises";
-import { delimiter, join } from "node:path";
+/** Every transcript and example in the README and the guides is played, and must read as it is printed there. */
+import { readdirSync, readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { readConfig } from "../../agent/config.ts";
+import { readConfig as readAgentConfig } from "../../agent/config.ts";
+import { refusalOf } from "../../manager/api/problems.ts";
+import { parseConfig } from "../../manager/config.ts";
 import packageJson from "../../package.json" with { type: "json" };
-import { AgentUnderTest } from "./support/agents.ts";
+import { endpoints } from "../../shared/api/endpoints.ts";
+import { CommandError } from "../../shared/cli/failure.ts";
+import { type ErrorCode, exitCodeMeanings, exitCodes } from "../../shared/protocol/errors.ts";
+import { DocsLab, type Prompt, prompts } from "./docs-lab.ts";
 
 const root = join(import.meta.dirname, "..", "..");
-const documents = ["README.md", "docs/agent.md", "docs/vmmessage.md"];
+
+/** In some of them a manager runs from the start; in others a transcript starts it. */
+const documents = [
+  { document: "README.md", hasManager: false },
+  { document: "docs/agent.md", hasManager: false },
+  { document: "docs/vmmessage.md", hasManager: false },
+  { document: "docs/manager.md", hasManager: false },
+  { document: "docs/api.md", hasManager: true },
+];
+
+interface Block {
+  language: string;
+  /** Of ```json title=FILE: the file it is. */
+  title: string | undefined;
+  text: string;
+}
 
 interface Step {
+  prompt: Prompt;
   command: string;
   shown: string;
 }
 
-function blocksOf(document: string, language: string): string[] {
-  const text = readFileSync(join(root, document), "utf8");
-  return [...text.matchAll(new RegExp(`\`\`\`${language}\n([^]*?)\`\`\``, "g"))].map(([, block = ""]) => block);
+function textOf(document: string): string {
+  return readFileSync(join(root, document), "utf8");
 }
 
-function stepsOf(document: string): Step[] {
-  return blocksOf(document, "console").flatMap((block) => {
-    return block
-      .split(/^(?:host|guest)# /m)
-      .slice(1)
-      .map((step) => {
-        const [command = "", ...shown] = step.split("\n");
-        return { command, shown: shown.join("\n") };
-      });
+function blocksOf(document: string): Block[] {
+  return [...textOf(document).matchAll(/^```(\w+)(?: title=(\S+))?\n([^]*?)^```$/gm)].map(
+    ([, language = "", title, text = ""]) => ({ language, title, text }),
+  );
+}
+
+/** A command goes on in the next line after a backslash, as in a shell. */
+function stepsOf({ text }: Block): Step[] {
+  const step = /^(host# |guest# |db1# |desk\$ )((?:.*\\\n)*.*)\n((?:(?!(?:host|guest|db1)# |desk\$ ).*\n)*)/gm;
+  return [...text.matchAll(step)].map(([, prompt, command = "", shown = ""]) => {
+    return { prompt: prompt as Prompt, command, shown };
   });
 }
 
-/** Runs a line of shell in which `agent`, `vmmessage` and the run directory are the agent's under test. */
-async function play(agent: AgentUnderTest, command: string): Promise<string> {
-  const bin = join(agent.directory, "bin");
-  await mkdir(bin, { recursive: true });
-  await writeProgram(join(bin, "agent"), `"${join(root, "dist", "agent.js")}" --run-dir "${agent.runDirectory}"`);
-  await writeProgram(join(bin, "vmmessage"), `"${join(root, "dist", "vmmessage.js")}" --socket "${agent.channelPath}"`);
-  const line = command.replaceAll("/run/vmmessage", agent.runDirectory);
-  const env = { ...process.env, PATH: `${bin}${delimiter}${process.env["PATH"] ?? ""}` };
-  return new Promise((resolve) => {
-    execFile("sh", ["-c", `${line} 2>&1`.replace(/ \|\| (.*) 2>&1$/, " 2>&1 || $1")], { env }, (_error, stdout) => {
-      resolve(stdout);
-    });
-  });
-}
+/** What is different in each run: ids, tokens, epochs and fingerprints. */
+const MARKS =
+  /vmm_[0-9a-f]{16}_[A-Za-z0-9_-]{43}|(?:[0-9A-F]{2}:){31}[0-9A-F]{2}|\b(?:[0-9a-f]{32}){1,2}\b|\b[0-9a-f]{16}\b(?!-)/g;
 
-async function writeProgram(path: string, command: string): Promise<void> {
-  await writeFile(path, `#!/bin/sh\nexec "${process.execPath}" ${command} "$@"\n`);
-  await chmod(path, 0o755);
-}
-
-/** A file without a newline at its end is shown with one, and ages are what they are. */
+/**
+ * Without what is different in each run: marks, ages, times of day, durations measured, process ids, and the widths of
+ * columns. What has no newline at its end is shown with one, and JSON may be shown on several lines.
+ */
 function comparable(output: string): string {
-  return output.trimEnd().replace(/Key set .* ago\./, "Key set N ago.");
+  return onOneLine(output.trimEnd())
+    .replace(MARKS, "MARK")
+    .replace(/\b\d+ (?:second|minute|hour|day)s? ago\b/g, "N ago")
+    .replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, "TIME")
+    .replace(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+/g, "TIME")
+    .replace(/\b\d+(?:\.\d+)? ms\b/g, "N ms")
+    .replace(/"(ageMs|uptimeMs|roundTripMs)": ?[\d.]+/g, '"$1":N')
+    .replace(/\(pid \d+\)/g, "(pid N)")
+    .replace(/ +$/gm, "")
+    .replace(/(?<=\S) {2,}/g, "  ");
 }
 
-describe.each(documents)("%s", (document) => {
-  test("shows what the commands in it really print", async () => {
-    await using agent = await AgentUnderTest.start();
-    const steps = stepsOf(document);
-    expect(steps.length).toBeGreaterThan(3);
-    for (const { command, shown } of steps) {
-      expect(`${command}\n${comparable(await play(agent, command))}`).toBe(`${command}\n${comparable(shown)}`);
+function onOneLine(output: string): string {
+  try {
+    return JSON.stringify(JSON.parse(output));
+  } catch {
+    return output;
+  }
+}
+
+/** Plays a document from its beginning to its end, and checks each step. */
+class Reading {
+  readonly #lab: DocsLab;
+  /** The marks of this run for those of the document, by what was printed where it shows them. */
+  readonly #marks = new Map<string, string>();
+
+  constructor(lab: DocsLab) {
+    this.#lab = lab;
+  }
+
+  async read(block: Block): Promise<void> {
+    if (block.language === "json" && block.title !== undefined) {
+      await this.#lab.place(block.title, this.#withMarks(block.text));
     }
+    if (block.language !== "console") return;
+    const steps = stepsOf(block);
+    expect(steps.length, `a prompt (${prompts.join(", ")}) in: ${block.text}`).toBeGreaterThan(0);
+    for (const step of steps) await this.#play(step);
+  }
+
+  async #play({ prompt, command, shown }: Step): Promise<void> {
+    const typed = this.#withMarks(command);
+    const lines = [...shown.matchAll(/^OVM> (.*)$/gm)].map(([, line = ""]) => line);
+    const printed =
+      lines.length === 0 ? await this.#lab.type(prompt, typed) : await this.#lab.typeAtConsole(typed, lines);
+    const expected = shown.replace(/^OVM> .*\n/gm, "");
+    this.#learn(expected, printed);
+    expect.soft(`${command}\n${comparable(printed)}`).toBe(`${command}\n${comparable(expected)}`);
+  }
+
+  #learn(shown: string, printed: string): void {
+    const real = printed.match(MARKS) ?? [];
+    for (const [index, mark] of (shown.match(MARKS) ?? []).entries()) {
+      const own = real[index];
+      if (own !== undefined) this.#marks.set(mark, own);
+    }
+  }
+
+  #withMarks(text: string): string {
+    return text.replace(MARKS, (mark) => this.#marks.get(mark) ?? mark);
+  }
+}
+
+describe.each(documents)("$document", ({ document, hasManager }) => {
+  test("shows what the commands in it really print", { timeout: 180_000 }, async () => {
+    await using lab = await DocsLab.open({ hasManager });
+    const reading = new Reading(lab);
+    const blocks = blocksOf(document);
+    expect(blocks.filter(({ language }) => language === "console").length).toBeGreaterThan(1);
+    for (const block of blocks) await reading.read(block);
   });
 
   test("names scripts of npm that exist", () => {
-    const text = readFileSync(join(root, document), "utf8");
-    const named = [...text.matchAll(/npm run ([\w:]+)/g)].map(([, script = ""]) => script);
+    const named = [...textOf(document).matchAll(/npm run ([\w:]+)/g)].map(([, script = ""]) => script);
     expect(named.filter((script) => !Object.hasOwn(packageJson.scripts, script))).toEqual([]);
+  });
+
+  test("leads to files that are there", () => {
+    const links = [...textOf(document).matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)].map(([, path = ""]) => path);
+    expect(links.filter((path) => !isThere(join(root, document, "..", path)))).toEqual([]);
   });
 });
 
+function isThere(path: string): boolean {
+  try {
+    readdirSync(path);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ENOTDIR";
+  }
+}
+
+/** The rows of the table below this heading, each with its cells; code without its backticks. */
+function tableOf(document: string, heading: string): string[][] {
+  const [, section = ""] = textOf(document).split(new RegExp(`^#+ ${heading}$`, "m"));
+  const lines = section.split(/^#+ /m)[0]?.match(/^\|.*\|$/gm) ?? [];
+  return lines.slice(2).map((line) => {
+    const cells = line.slice(1, -1).split(/(?<!\\)\|/);
+    return cells.map((cell) => cell.trim().replace(/^`([^`]*)`$/, "$1").replaceAll("\\|", "|"));
+  });
+}
+
 test("the configuration in docs/agent.md is one", async () => {
-  await using agent = await AgentUnderTest.start();
-  const [example = ""] = blocksOf("docs/agent.md", "json");
-  const file = join(agent.directory, "example.json");
+  const directory = await mkdtemp(join(tmpdir(), "vmm-docs-"));
+  const example = blocksOf("docs/agent.md").find(({ language }) => language === "json")?.text ?? "";
+  const file = join(directory, "example.json");
   await writeFile(file, example);
-  expect(readConfig(file).sockets[0]?.prefixes).toEqual(["com.example."]);
+  expect(readAgentConfig(file).sockets[0]?.prefixes).toEqual(["com.example."]);
+  await rm(directory, { recursive: true });
+});
+
+describe("the configuration in docs/manager.md", () => {
+  const examples = blocksOf("docs/manager.md").filter(({ language, title }) => {
+    return language === "json" && (title === undefined || title.endsWith("manager.json"));
+  });
+  const rows = tableOf("docs/manager.md", "All members");
+
+  test("is one, wherever an example is shown", () => {
+    expect(examples.length).toBeGreaterThan(2);
+    for (const { text } of examples) expect(() => parseConfig(JSON.parse(text), "the example")).not.toThrow();
+  });
+
+  test("has every member in its table, and no other", () => {
+    const documented = rows.map(([member = ""]) => member);
+    const whole = whereAllIsGiven(rows);
+    expect(new Set(documented)).toEqual(new Set(membersOf(parseConfig(whole, "the table"))));
+  });
+
+  test("has the defaults that its table says", () => {
+    for (const [member = "", byDefault = ""] of rows.filter(([, text]) => text !== "" && text !== "required")) {
+      const without = parseConfig(whereRequiredIsGiven(rows, member), member);
+      const withIt = parseConfig(withMember(whereRequiredIsGiven(rows, member), member, JSON.parse(byDefault)), member);
+      expect(withIt, member).toEqual(without);
+    }
+  });
+});
+
+/** An example of each member that the table calls required, or gives no default. */
+const exampleValues: Record<string, unknown> = {
+  "sockets[].path": "/run/example.sock",
+  "sockets[].owner": "root",
+  "sockets[].group": "root",
+  "listen[].address": "::",
+  "listen[].certificate": "/etc/example.crt",
+  "listen[].key": "/etc/example.key",
+};
+
+function whereAllIsGiven(rows: string[][]): object {
+  return rows.reduce<object>((config, [member = "", byDefault = ""]) => {
+    const value = exampleValues[member] ?? (byDefault === "" ? undefined : JSON.parse(byDefault));
+    return value === undefined ? config : withMember(config, member, value);
+  }, {});
+}
+
+/** What has to be there so that `member` can be. */
+function whereRequiredIsGiven(rows: string[][], member: string): object {
+  const [parent = ""] = member.split(".");
+  const base = parent.endsWith("[]") ? {} : withMember({}, parent, member.includes(".") ? {} : undefined);
+  return rows
+    .filter(([other = "", text]) => text === "required" && other.split(".")[0] === parent)
+    .reduce<object>((config, [other = ""]) => withMember(config, other, exampleValues[other]), base);
+}
+
+/** @param path `listen[].port`: of the first of the list */
+function withMember(config: object, path: string, value: unknown): object {
+  const [first = "", ...rest] = path.split(".");
+  const name = first.replace("[]", "");
+  const known = (config as Record<string, unknown>)[name];
+  if (rest.length === 0) return value === undefined ? config : { ...config, [name]: value };
+  const inner = first.endsWith("[]") ? (known as object[] | undefined)?.[0] : known;
+  const changed = withMember((inner as object | undefined) ?? {}, rest.join("."), value);
+  return { ...config, [name]: first.endsWith("[]") ? [changed] : changed };
+}
+
+/** The paths of all that is no object of members itself. */
+function membersOf(value: object, path = ""): string[] {
+  return Object.entries(value).flatMap(([name, inner]: [string, unknown]) => {
+    const here = path === "" ? name : `${path}.${name}`;
+    const [first] = Array.isArray(inner) ? (inner as unknown[]) : [];
+    if (typeof first === "object" && first !== null) return membersOf(first, `${here}[]`);
+    if (typeof inner === "object" && inner !== null && !Array.isArray(inner)) return membersOf(inner, here);
+    return [here];
+  });
+}
+
+test("docs/manager.md has every event of the log, and no other", () => {
+  const documented = tableOf("docs/manager.md", "The log").map(([event]) => event);
+  expect(documented.sort()).toEqual(loggedEvents());
+});
+
+/** As the manager's sources name them. */
+function loggedEvents(): string[] {
+  const folder = join(root, "manager");
+  const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
+  const events = files.flatMap((file) => {
+    const source = readFileSync(join(folder, file), "utf8");
+    return [...source.matchAll(/log\.(?:info|warn|error)\(\s*"([a-z.-]+)"/g)].map(([, event = ""]) => event);
+  });
+  return [...new Set(events)].sort();
+}
+
+test("docs/manager.md has every metric, and no other", async () => {
+  await using lab = await DocsLab.open({ hasManager: true });
+  const documented = tableOf("docs/manager.md", "Metrics and health").map(([name]) => name);
+  expect(documented.sort()).toEqual((await lab.metricNames()).sort());
+});
+
+describe("docs/api.md", () => {
+  test("has every endpoint, and no other", () => {
+    const documented = tableOf("docs/api.md", "Endpoints").map(([endpoint]) => endpoint);
+    const served = Object.values(endpoints).map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, "{$1}")}`);
+    expect(documented.sort()).toEqual([...served, "GET /metrics", "GET /openapi.json"].sort());
+  });
+
+  test("has the status of every code", () => {
+    const documented = tableOf("docs/api.md", "Problems").map(([code, status]) => [code, Number(status)]);
+    const answered = (Object.keys(exitCodes) as ErrorCode[]).map((code) => {
+      return [code, refusalOf(new CommandError(code, "")).problem.status];
+    });
+    expect(documented).toEqual(answered);
+  });
+});
+
+test("docs/vmmessage.md has every exit code", () => {
+  const documented = tableOf("docs/vmmessage.md", "Exit codes").slice(1);
+  const codes = Object.entries(exitCodes).map(([name, code]) => [String(code), name, exitCodeMeanings[name as ErrorCode]]);
+  expect(documented).toEqual(codes);
 });

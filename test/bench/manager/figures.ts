@@ -24,8 +24,9 @@ const PINGS_A_ROUND = 1500;
 const SEND_ROUNDS = 9;
 const SEND_TIMEOUT_MS = 120_000;
 
-/** Memory counts when it has not grown for so long. */
+/** Memory counts when for so long it has grown by no more than the guests' heartbeats make it. */
 const SETTLED_MS = 3000;
+const SETTLED_KIB = 1024;
 
 const JSON_MS = 500;
 
@@ -98,13 +99,12 @@ async function linking(pid: number, link: () => Promise<unknown>): Promise<Linki
 }
 
 async function settledPrivateKib(pid: number): Promise<number> {
-  let most = 0;
-  let grewAt = performance.now();
+  let settled = { kib: 0, since: 0 };
   return waitFor("the memory to settle", async () => {
     const kib = await privateKib(pid);
-    if (kib > most) grewAt = performance.now();
-    most = Math.max(most, kib);
-    return performance.now() - grewAt > SETTLED_MS && kib;
+    const now = performance.now();
+    if (Math.abs(kib - settled.kib) > SETTLED_KIB) settled = { kib, since: now };
+    return now - settled.since > SETTLED_MS && kib;
   });
 }
 

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { vi } from "vitest";
-import type { Health, NewMessage, Receipt, VmSummary } from "../../../shared/api/schemas.ts";
+import type { NewMessage, Receipt, VmSummary } from "../../../shared/api/schemas.ts";
 
 /** The bundle, as it is shipped: scripts/test.ts builds it before this tier. */
 const program = join(import.meta.dirname, "..", "..", "..", "dist", "vmmessaged.js");
@@ -81,8 +81,7 @@ export class ManagerUnderTest implements AsyncDisposable {
     await this.spawn();
     await vi.waitFor(async () => {
       if (this.#child?.exitCode !== null) throw new Error(`the manager ended: ${await this.log()}`);
-      const { inventory } = expectOk(await this.get<Health>("/health"));
-      if (!inventory.every(({ isConnected }) => isConnected)) throw new Error("it has not seen its VMs yet");
+      expectOk(await this.get("/health"));
     }, SOON);
   }
 

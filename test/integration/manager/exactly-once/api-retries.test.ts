@@ -1,5 +1,6 @@
 /** A client that lost the manager's answer sends the same messageId again: it is one message. */
-import { request } from "node:http";
+import { once } from "node:events";
+import { type IncomingMessage, request } from "node:http";
 import { expect, test, vi } from "vitest";
 import type { Receipt } from "../../../../shared/api/schemas.ts";
 import type { ManagerUnderTest } from "../../support/managers.ts";
@@ -25,6 +26,16 @@ async function sendAndBeCutOff(manager: ManagerUnderTest, path: string, body: ob
   }, SOON);
   asking.destroy();
   expect(answered).not.toHaveBeenCalled();
+}
+
+/** The beginning of an answer that is a stream, which is then let go. */
+async function answerTo({ socketPath }: ManagerUnderTest, path: string, body: object): Promise<IncomingMessage> {
+  const headers = { "content-type": "application/json" };
+  const asking = request({ socketPath, method: "POST", path, headers, agent: false });
+  asking.end(JSON.stringify(body));
+  const [response] = (await once(asking, "response")) as [IncomingMessage];
+  response.destroy();
+  return response;
 }
 
 async function sent(manager: ManagerUnderTest): Promise<Receipt[]> {
@@ -61,6 +72,23 @@ test("a retry after the manager was killed before it answered is the same messag
   expect(await web.send(message)).toMatchObject({ state: "delivered", result: { revision: 1 } });
   expect(await sent(web.manager)).toHaveLength(1);
   expect(await web.agent.history()).toEqual(historyAfter([message]));
+});
+
+test("a fleet's message that is sent again is the same message of each VM", async () => {
+  const web = await sceneWithoutAgent();
+  for (const messageId of ["mine-1", "mine-1", "mine-2"]) {
+    const { params, ...request } = message;
+    const body = { vms: { all: true }, request: { ...request, params: { ...params, messageId } } };
+    const { statusCode } = await answerTo(web.manager, "/v1/fleet", body);
+    expect(statusCode).toBe(200);
+    await web.restartManager();
+  }
+  expect(await sent(web.manager)).toHaveLength(2);
+  await web.agent.start();
+  await vi.waitFor(async () => {
+    expect((await web.manager.vm("web1")).pending).toBe(0);
+  }, SOON);
+  expect(await web.agent.history()).toHaveLength(3);
 });
 
 test("many retries at once are one message", async () => {

@@ -5,10 +5,18 @@ import { type CacheState, distinct, EMPTY } from "./recorded-agent.ts";
 /** A message under an id that its sender chose. */
 export type SentMessage = NewMessage & { params: { messageId: string } };
 
+/** As an agent's record of its history tells it. */
 export function historyAfter(messages: readonly SentMessage[]): CacheState[] {
-  const states = [EMPTY];
-  for (const message of messages) states.push(stateAfter(states.at(-1) ?? EMPTY, message));
-  return distinct(states);
+  return distinct([EMPTY, ...statesAfter(messages)]);
+}
+
+/** The state after each of them. */
+export function statesAfter(messages: readonly SentMessage[]): CacheState[] {
+  let state = EMPTY;
+  return messages.map((message) => {
+    state = stateAfter(state, message);
+    return state;
+  });
 }
 
 /** Every change counts the revision up by one, except a deletion of nothing. */

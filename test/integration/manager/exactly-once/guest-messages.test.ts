@@ -26,7 +26,7 @@ test("an event is kept once when the manager is killed between keeping it and an
   const [event, ...others] = await received(web.manager);
   expect(event).toMatchObject({ kind: "event", name: "DISK.FULL" });
   expect(others).toEqual([]);
-  expect(web.relay.attempts(event?.messageId ?? "")).toBe(2);
+  expect(web.relay.attempts(event?.messageId ?? "")).toBeGreaterThan(1);
 });
 
 test("an event is kept once when the agent is killed before it forgets it", async () => {
@@ -41,7 +41,7 @@ test("an event is kept once when the agent is killed before it forgets it", asyn
   await untilHandedOver(web);
   const [event, ...others] = await received(web.manager);
   expect(others).toEqual([]);
-  expect(web.relay.attempts(event?.messageId ?? "")).toBe(2);
+  expect(web.relay.attempts(event?.messageId ?? "")).toBeGreaterThan(1);
 });
 
 test("an acknowledgement counts once when the manager is killed between keeping it and answering it", async () => {

@@ -119,16 +119,16 @@ describe("the manager notices and logs, and its watchers are told anew, that an 
 
 test("what an earlier disk took back is not delivered again, and what waits is", async () => {
   const web = await Scene.start();
-  const { restore } = await web.agent.snapshot().catch(() => ({ restore: () => Promise.resolve() }));
+  const empty = await web.agent.snapshot();
   await web.deliver(set("one", "1"));
   await web.agent.kill();
   await web.send({ method: "set", params: { messageId: "two", entries: [{ key: "next", value: "2" }] } });
-  await restore();
+  await empty.restore();
   await web.agent.start();
   expect(await web.manager.untilReceipt("two", "delivered")).toMatchObject({ result: { revision: 1 } });
   expect(await keys(web.manager)).toEqual(["next"]);
   expect(await web.manager.receipt("one")).toMatchObject({ state: "delivered", result: { revision: 1 } });
-  expect([web.relay.attempts("one"), web.relay.attempts("two")]).toEqual([1, 1]);
+  expect(web.relay.attempts("one")).toBe(1);
 });
 
 test("a guest that went back while the manager was away is noticed when it returns", async () => {

@@ -29,8 +29,10 @@ const MACHINE: MachineIdentity = {
 };
 
 interface CacheFile {
+  savedAt: { uptimeMs: number };
   revision: number;
   entries: { key: string; value?: string; messageId: string }[];
+  answers: { host: unknown[] };
 }
 
 export class RecordedAgent implements AsyncDisposable {
@@ -109,10 +111,26 @@ export class RecordedAgent implements AsyncDisposable {
 
   /** Each state its cache had, the empty one first; what was written again unchanged counts once. */
   async history(): Promise<CacheState[]> {
+    return distinct([EMPTY, ...(await this.#files()).map(stateIn)]);
+  }
+
+  /** How often it was asked for a change again that it had done: it then writes what it has once more. */
+  async repetitions(): Promise<number> {
+    const files = await this.#files();
+    return files.filter((file, index) => {
+      const before = files[index - 1];
+      return (
+        before !== undefined &&
+        !isDeepStrictEqual(file.savedAt, before.savedAt) &&
+        isDeepStrictEqual(file.answers, before.answers)
+      );
+    }).length;
+  }
+
+  async #files(): Promise<CacheFile[]> {
     const folder = join(this.#directory, "states");
     const names = (await readdir(folder)).sort();
-    const states = await Promise.all(names.map(async (name) => stateIn(await readFile(join(folder, name), "utf8"))));
-    return distinct([EMPTY, ...states]);
+    return Promise.all(names.map(async (name) => JSON.parse(await readFile(join(folder, name), "utf8")) as CacheFile));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -120,8 +138,7 @@ export class RecordedAgent implements AsyncDisposable {
   }
 }
 
-function stateIn(text: string): CacheState {
-  const { revision, entries } = JSON.parse(text) as CacheFile;
+function stateIn({ revision, entries }: CacheFile): CacheState {
   const keys = Object.fromEntries(entries.map(({ key, value, messageId }) => [key, { value, messageId }]));
   return { revision, keys };
 }

@@ -155,7 +155,7 @@ export class Relay implements AsyncDisposable {
 /** Each with its line feed. */
 function framesIn(bytes: Buffer): Buffer[] {
   const frames: Buffer[] = [];
-  for (let from = 0; from < bytes.length; ) {
+  for (let from = 0; from < bytes.length;) {
     const end = bytes.indexOf(LINE_FEED, from) + 1;
     frames.push(bytes.subarray(from, end));
     from = end;

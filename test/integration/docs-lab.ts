@@ -1,0 +1,279 @@
+/**
+ * The machines of the transcripts: the host `hv1.example.com` with its VMs web1, web2 (on) and db1 (off), the guests, and
+ * a desk. The agents, the manager, `vmmessage`, ssh, curl and openssl are real; stand-ins are only:
+ *
+ * - `virsh start|shutdown VM`, which starts or ends the agent and waits until the manager has noticed and delivered;
+ * - `pass show ...`, which prints the users' password, `scp`, which copies, and `pidof`, which knows the manager;
+ * - the name hv1.example.com, which is a loopback address of the lab's own, so that the documented ports are used;
+ * - the documented directories, which are private ones, and the inventory, which is a file.
+ */
+import { execFile } from "node:child_process";
+import { randomInt } from "node:crypto";
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { hostname, tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
+import { vi } from "vitest";
+import type { VmSummary } from "../../shared/api/schemas.ts";
+import { SshClient } from "./manager/console/ssh.ts";
+import { AgentUnderTest } from "./support/agents.ts";
+import { ManagerUnderTest } from "./support/managers.ts";
+
+export const prompts = ["host# ", "guest# ", "db1# ", "desk$ "] as const;
+export type Prompt = (typeof prompts)[number];
+
+const dist = join(import.meta.dirname, "..", "..", "dist");
+const HOST_NAME = "hv1.example.com";
+const CONSOLE_PORT = 10_000;
+
+const uuids = {
+  web1: "6f1c2a04-5d0e-4b7a-9c31-0a8d2f6b7e11",
+  web2: "6f1c2a04-5d0e-4b7a-9c31-0a8d2f6b7e12",
+  db1: "d3b5e7c9-21f4-4c86-8a0d-97e6c4b2a113",
+};
+type VmName = keyof typeof uuids;
+const runningFromTheStart: VmName[] = ["web1", "web2"];
+
+/** The user's passwords, as `pass` prints them. */
+const PASSWORD = "correct horse battery";
+
+export class DocsLab implements AsyncDisposable {
+  readonly #directory: string;
+  readonly #agents: Readonly<Record<VmName, AgentUnderTest>>;
+  /** Where the host listens: nobody else has this address. */
+  readonly #address = `127.${randomInt(1, 255)}.${randomInt(0, 256)}.${randomInt(2, 255)}`;
+  readonly #ssh: SshClient;
+  #manager: ManagerUnderTest | undefined;
+
+  private constructor(directory: string, agents: Record<VmName, AgentUnderTest>) {
+    this.#directory = directory;
+    this.#agents = agents;
+    this.#ssh = new SshClient(directory, CONSOLE_PORT);
+  }
+
+  /** @param hasManager whether one runs from the start; otherwise `vmmessaged &` starts it */
+  static async open({ hasManager }: { hasManager: boolean }): Promise<DocsLab> {
+    const directory = await mkdtemp(join(tmpdir(), "vmm-docs-"));
+    const [web1, web2, db1] = await Promise.all([AgentUnderTest.make(), AgentUnderTest.make(), AgentUnderTest.make()]);
+    const lab = new DocsLab(directory, { web1, web2, db1 });
+    await Promise.all(runningFromTheStart.map((name) => lab.#agents[name].start()));
+    for (const folder of ["channels", "host", "guest", "desk"]) await mkdir(join(directory, folder));
+    for (const name of runningFromTheStart) {
+      await symlink(lab.#agents[name].channelPath, join(directory, "channels", `${name}.sock`));
+    }
+    if (hasManager) await lab.#startManager();
+    return lab;
+  }
+
+  /** Types a line of shell at a machine's prompt; settles with what it prints, in the documents' paths and names. */
+  async type(prompt: Prompt, command: string): Promise<string> {
+    const virsh = /^virsh (start|shutdown) (\w+)$/.exec(command);
+    if (virsh !== null) return this.#virsh(virsh[1] === "start" ? "start" : "shutdown", virsh[2] as VmName);
+    if (/^vmmessaged .*&$/.test(command)) {
+      await this.#startManager();
+      return "";
+    }
+    const log = (await this.#manager?.logged("reloaded"))?.length ?? 0;
+    const printed = await this.#shell(prompt, this.#toPrivate(prompt, command));
+    if (command.startsWith("kill -HUP")) await this.#untilReloaded(log);
+    return this.#toDocumented(prompt, printed);
+  }
+
+  /** Opens a console with an ssh command and types lines at `OVM>`, through a pipe: without echo and prompt. */
+  async typeAtConsole(sshCommand: string, lines: readonly string[]): Promise<string> {
+    const input = join(this.#directory, "typed");
+    await writeFile(input, lines.map((line) => `${line}\n`).join(""));
+    return this.type("desk$ ", `${sshCommand} < ${input}`);
+  }
+
+  /** Puts a document's file in its place: `~/` is the desk's, a name alone is in root's home on the host. */
+  async place(path: string, text: string): Promise<void> {
+    if (path.startsWith("~/") || !path.includes("/")) {
+      const file = path.startsWith("~/") ? join(this.#directory, "desk", path.slice(2)) : join(this.#directory, "host", path);
+      await mkdir(dirname(file), { recursive: true });
+      await writeFile(file, text);
+      return;
+    }
+    // The inventory stays the lab's.
+    if (path === "/etc/vmmessage/vms.json") return;
+    if (path !== "/etc/vmmessage/manager.json") throw new Error(`where is ${path} in the lab?`);
+    await this.#managerHere.configure(this.#configFrom(JSON.parse(this.#toPrivate("host# ", text)) as object));
+  }
+
+  /** Addresses and groups are the machine's own, and so is the inventory. */
+  #configFrom(config: { inventory?: object; listen?: object[]; console?: object; sockets?: object[] }): object {
+    const { inventory: _inventory, listen = [], console, sockets = [], ...rest } = config;
+    return {
+      ...rest,
+      listen: listen.map((door) => ({ ...door, address: this.#address })),
+      sockets: sockets.map((socket) => ({ ...socket, group: undefined })),
+      ...(console !== undefined && { console: { ...console, address: this.#address } }),
+    };
+  }
+
+  async metricNames(): Promise<string[]> {
+    const text = await this.#shell("host# ", `curl -s --unix-socket ${this.#managerHere.socketPath} http://localhost/metrics`);
+    return [...text.matchAll(/^# TYPE (vmmessage_\w+)/gm)].map(([, name = ""]) => name);
+  }
+
+  get #managerHere(): ManagerUnderTest {
+    if (this.#manager === undefined) throw new Error("no manager runs in the lab yet");
+    return this.#manager;
+  }
+
+  async #startManager(): Promise<void> {
+    const vms = Object.entries(uuids).map(([name, uuid]) => {
+      return { name, uuid, socket: this.#agents[name as VmName].channelPath };
+    });
+    this.#manager = await ManagerUnderTest.start(vms);
+    await Promise.all(runningFromTheStart.map((name) => this.#managerHere.untilLink(name, "up")));
+  }
+
+  async #virsh(action: "start" | "shutdown", name: VmName): Promise<string> {
+    const agent = this.#agents[name];
+    if (action === "start") await agent.start();
+    else {
+      await agent.kill("SIGTERM");
+      // QEMU takes its socket away when it ends.
+      await rm(agent.channelPath, { force: true });
+    }
+    await this.#untilVm(name, ({ link, pending }) => {
+      return action === "start" ? link.state === "up" && pending === 0 : link.state === "off";
+    });
+    return action === "start" ? `Domain '${name}' started\n` : `Domain '${name}' is being shutdown\n`;
+  }
+
+  async #untilVm(name: VmName, isSo: (vm: VmSummary) => boolean): Promise<void> {
+    await vi.waitUntil(async () => isSo(await this.#managerHere.vm(name)), { timeout: 30_000, interval: 50 });
+  }
+
+  async #untilReloaded(before: number): Promise<void> {
+    await vi.waitFor(
+      async () => {
+        if ((await this.#managerHere.logged("reloaded")).length === before) throw new Error(await this.#managerHere.log());
+      },
+      { timeout: 30_000, interval: 50 },
+    );
+  }
+
+  async #shell(prompt: Prompt, line: string): Promise<string> {
+    const home = join(this.#directory, machineOf(prompt));
+    const bin = await this.#programsOf(prompt);
+    const own = { HOME: home, PATH: `${bin}${delimiter}${process.env["PATH"] ?? ""}`, TZ: "UTC" };
+    const env = { ...process.env, XDG_CONFIG_HOME: "", XDG_RUNTIME_DIR: "", ...own };
+    return new Promise((resolve) => {
+      const child = execFile("sh", ["-c", `exec 2>&1\n${line}`], { cwd: home, env }, (_error, stdout) => {
+        resolve(stdout);
+      });
+      child.stdin?.end();
+    });
+  }
+
+  /** The directory of what can be called at this prompt beside the machine's own programs. */
+  async #programsOf(prompt: Prompt): Promise<string> {
+    const bin = join(this.#directory, `${machineOf(prompt)}-bin`);
+    await mkdir(bin, { recursive: true });
+    for (const [name, script] of Object.entries(await this.#scripts(prompt))) {
+      await writeFile(join(bin, name), `#!/bin/sh\n${script}\n`);
+      await chmod(join(bin, name), 0o755);
+    }
+    return bin;
+  }
+
+  async #scripts(prompt: Prompt): Promise<Record<string, string>> {
+    const run = (program: string, ...words: string[]): string => {
+      return `exec ${[process.execPath, ...words, join(dist, `${program}.js`)].map((word) => `"${word}"`).join(" ")}`;
+    };
+    const pass = `echo '${PASSWORD}'`;
+    switch (prompt) {
+      case "guest# ":
+      case "db1# ":
+        return { agent: `${run("agent")} --run-dir "${this.#agentAt(prompt).runDirectory}" "$@"` };
+      case "host# ": {
+        const channels = join(this.#directory, "channels");
+        const manager = this.#manager;
+        // Without a manager of the lab none is to be found: this machine may have one.
+        const vmmessage = manager
+          ? `export VMMESSAGE_MANAGER="${manager.socketPath}"\n${run("vmmessage")} "$@"`
+          : `${run("vmmessage")} --socket-dir "${channels}" "$@"`;
+        const vmmessaged = `${run("vmmessaged")} "$@" ${(manager?.runArguments ?? []).map((word) => `"${word}"`).join(" ")}`;
+        return { vmmessage, vmmessaged, pass, pidof: `echo ${manager?.pid ?? 0}` };
+      }
+      case "desk$ ": {
+        const names = join(this.#directory, "names.mjs");
+        await writeFile(names, resolving(HOST_NAME, this.#address));
+        const original = `PATH='${process.env["PATH"] ?? ""}'`;
+        const askpass = Object.entries(this.#ssh.environment(PASSWORD))
+          .filter(([name]) => name.startsWith("SSH_ASKPASS") || name === "CONSOLE_TEST_PASSWORD")
+          .map(([name, value]) => `export ${name}='${value ?? ""}'`)
+          .join("; ");
+        const options = [...this.#ssh.options(), "-o", `HostName=${this.#address}`].join(" ");
+        return {
+          vmmessage: `${run("vmmessage", "--import", names)} "$@"`,
+          curl: `${original}; exec curl --resolve ${HOST_NAME}:7443:${this.#address} "$@"`,
+          ssh: `${original}; ${askpass}; exec ssh ${options} "$@"`,
+          scp: `exec cp "\${1#*:}" "$2"`,
+          pass,
+        };
+      }
+    }
+  }
+
+  #agentAt(prompt: Prompt): AgentUnderTest {
+    return this.#agents[prompt === "db1# " ? "db1" : "web1"];
+  }
+
+  #toPrivate(prompt: Prompt, text: string): string {
+    return this.#paths(prompt).reduce((line, [documented, own]) => line.replaceAll(documented, own), text);
+  }
+
+  #toDocumented(prompt: Prompt, printed: string): string {
+    const text = this.#paths(prompt).reduce((line, [documented, own]) => line.replaceAll(own, documented), printed);
+    return text
+      .replaceAll(this.#address, "192.0.2.20")
+      .replaceAll("127.0.0.1", "192.0.2.7")
+      .replace(new RegExp(`(  |Host = |"host":"|, on )${hostname()}(?=  |"|\\)|$)`, "gm"), "$1hv1");
+  }
+
+  #paths(prompt: Prompt): [documented: string, own: string][] {
+    if (prompt === "guest# " || prompt === "db1# ") return [["/run/vmmessage", this.#agentAt(prompt).runDirectory]];
+    const manager = this.#manager;
+    if (manager === undefined) return [];
+    const channels = Object.entries(this.#agents).map(([name, { channelPath }]): [string, string] => {
+      return [`/run/vms/${name}.sock`, channelPath];
+    });
+    return [
+      ["/var/lib/vmmessage/manager", manager.stateDirectory],
+      ["/run/vmmessage", join(manager.directory, "run")],
+      ["/etc/vmmessage", manager.directory],
+      ...channels,
+    ];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#manager?.[Symbol.asyncDispose]();
+    await Promise.all(Object.values(this.#agents).map((agent) => agent[Symbol.asyncDispose]()));
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+function machineOf(prompt: Prompt): "host" | "guest" | "desk" {
+  switch (prompt) {
+    case "host# ":
+      return "host";
+    case "guest# ":
+    case "db1# ":
+      return "guest";
+    case "desk$ ":
+      return "desk";
+  }
+}
+
+/** A module that makes Node look up this name as that address. */
+function resolving(name: string, address: string): string {
+  return [
+    'import dns from "node:dns";',
+    "const { lookup } = dns;",
+    `dns.lookup = (name, ...rest) => lookup(name === "${name}" ? "${address}" : name, ...rest);`,
+    "",
+  ].join("\n");
+}
