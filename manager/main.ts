@@ -8,7 +8,7 @@ import { exitCodes } from "../shared/protocol/errors.ts";
 import { check } from "./check.ts";
 import type { Command, NamedPlaces } from "./command.ts";
 import { type Config, readConfig } from "./config.ts";
-import { type Log, openLog } from "./log.ts";
+import { jsonLog, type Log, toStderr } from "../shared/log.ts";
 import { Manager } from "./manager.ts";
 import { parseArguments } from "./parse-arguments.ts";
 import { defaultPlaces, type Places } from "./paths.ts";
@@ -38,7 +38,7 @@ async function runCommand({ name, json, places: named }: Command): Promise<void>
   const surroundings = { places, host: hostname(), uid: process.getuid?.() ?? 0 };
   switch (name) {
     case "run":
-      return runUntilSignal({ ...surroundings, config: readAgain(), log: openLog() }, readAgain);
+      return runUntilSignal({ ...surroundings, config: readAgain(), log: jsonLog(toStderr()) }, readAgain);
     case "check":
       return check({ ...surroundings, config: readAgain(), output, json });
   }

@@ -5,7 +5,7 @@ import { Delivery } from "./delivery/delivery.ts";
 import { type GuestMessage, Link, type LinkOwner, type LinkStatus } from "./links/link.ts";
 import { Mirror } from "./links/mirror.ts";
 import type { Allowance } from "./links/throttle.ts";
-import type { Log } from "./log.ts";
+import type { Log } from "../shared/log.ts";
 import type { VmMetrics } from "./metrics.ts";
 import type {
   AgentFacts,

@@ -42,6 +42,7 @@ import {
   secretElsewhere,
 } from "./answers.ts";
 import { asCompleted } from "./as-completed.ts";
+import { keysOf } from "./delivery/keys-of.ts";
 import type { Inventory } from "./inventory/inventory.ts";
 import { isoTime, type ManagedVm } from "./managed-vm.ts";
 import type { Metrics } from "./metrics.ts";
@@ -457,16 +458,4 @@ function assertMaySend(who: Principal, message: NewMessage): void {
       limit: MAX_CHANGE_BYTES,
     },
   );
-}
-
-/** None for `clear`. */
-function keysOf(message: NewMessage): string[] {
-  switch (message.method) {
-    case "set":
-      return message.params.entries.map(({ key }) => key);
-    case "delete":
-      return message.params.keys;
-    case "clear":
-      return [];
-  }
 }

@@ -13,7 +13,7 @@ import type { Config, ConsoleConfig } from "./config.ts";
 import { ConsoleServer } from "./console/ssh-server.ts";
 import { Inventory } from "./inventory/inventory.ts";
 import { MirrorKeeper } from "./links/mirror-keeper.ts";
-import type { Log } from "./log.ts";
+import type { Log } from "../shared/log.ts";
 import { ManagerService } from "./manager-service.ts";
 import { Messages } from "./messages.ts";
 import { Metrics } from "./metrics.ts";

@@ -1,5 +1,6 @@
 /** A listening Unix socket: every client is a channel. For the programs in the guest, and in place of a port in tests and containers. */
-import { chmod, chown, unlink } from "node:fs/promises";
+import { chmodSync, chownSync } from "node:fs";
+import { unlink } from "node:fs/promises";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { on, once } from "node:events";
 import { socketChannel } from "../../shared/channels/unix-socket.ts";
@@ -32,10 +33,11 @@ export async function listenUnixSocket(path: string, rights: SocketRights): Prom
     process.umask(restoreUmask);
   }
   await once(server, "listening");
+  // Without a wait: root needs no rights to connect, and a client that came meanwhile would find nobody to serve it.
   if (rights.uid !== undefined || rights.gid !== undefined) {
-    await chown(path, rights.uid ?? process.getuid?.() ?? 0, rights.gid ?? process.getgid?.() ?? 0);
+    chownSync(path, rights.uid ?? process.getuid?.() ?? 0, rights.gid ?? process.getgid?.() ?? 0);
   }
-  await chmod(path, rights.mode);
+  chmodSync(path, rights.mode);
   return server;
 }
 

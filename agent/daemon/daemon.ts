@@ -8,7 +8,7 @@ import { newMessageId, newNonce } from "../../shared/random.ts";
 import type { ChannelSpec } from "../channel/channel-spec.ts";
 import type { Config } from "../config.ts";
 import type { AgentParts } from "../handlers/context.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import { thisMachine } from "../machine.ts";
 import { CacheStore } from "./cache-store.ts";
 import { Expiry } from "./expiry.ts";

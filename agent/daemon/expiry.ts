@@ -1,6 +1,6 @@
 /** Deletes keys when their TTL is over: a change like any other. */
 import type { Machine } from "../machine.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import type { CacheStore } from "./cache-store.ts";
 
 /** Timers run on a clock that stops while the machine is suspended, so look again now and then. */

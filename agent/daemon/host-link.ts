@@ -7,7 +7,7 @@ import { NoAnswerError } from "../../shared/peer.ts";
 import { RequestError } from "../../shared/protocol/errors.ts";
 import type { HelloParams } from "../../shared/protocol/message.ts";
 import type { AgentParts } from "../handlers/context.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import { Access } from "./access.ts";
 import { Connection } from "./connection.ts";
 import type { QueuedMessage } from "./outgoing-queue.ts";

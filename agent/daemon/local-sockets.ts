@@ -6,7 +6,7 @@ import { socketChannel } from "../../shared/channels/unix-socket.ts";
 import { listenUnixSocket } from "../channel/unix-listener.ts";
 import type { Config } from "../config.ts";
 import type { AgentParts } from "../handlers/context.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import { SOCKET_NAME } from "../paths.ts";
 import { Access } from "./access.ts";
 import { Connection } from "./connection.ts";

@@ -10,7 +10,7 @@ import type { CreatedToken, NewToken, Token, User, UserChange } from "../../shar
 import { CommandError, usageError } from "../../shared/cli/failure.ts";
 import { describeIssues } from "../../shared/protocol/message.ts";
 import { printable } from "../../shared/terminal-text.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import type { Store, StoredToken, StoredUser } from "../store/store.ts";
 import type { AuditLog } from "./audit-log.ts";
 import { AuthenticationError, type Authenticator } from "./authenticator.ts";

@@ -4,7 +4,7 @@
  */
 import type { AuditRecord, VmRef } from "../../shared/api/schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import type { Store } from "../store/store.ts";
 import type { Principal } from "./principal.ts";
 

@@ -1,7 +1,7 @@
 /** Slows down whoever guesses: so many failed logins for an address and for a user, and then none for a while. */
 import { isIPv6 } from "node:net";
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import { TooManyAttemptsError } from "./authenticator.ts";
 
 const MAX_FAILURES = 10;

@@ -14,7 +14,7 @@ import { CommandError, usageError } from "../../shared/cli/failure.ts";
 import { describeIssues } from "../../shared/protocol/message.ts";
 import type { Authenticator } from "../access/authenticator.ts";
 import type { Principal } from "../access/principal.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import type { Service } from "../service.ts";
 import { principalOf } from "./authenticate.ts";
 import type { Call, Calls } from "./calls.ts";

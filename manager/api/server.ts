@@ -1,6 +1,6 @@
 /** The manager's HTTP API at all of its doors. */
 import type { Authenticator } from "../access/authenticator.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import type { Service } from "../service.ts";
 import { Door, type DoorOptions } from "./door.ts";
 import { type ApiLimits, defaultApiLimits } from "./limits.ts";

@@ -1,7 +1,7 @@
 /** From a line to its answer, for one user; knows nothing of SSH. */
 import { CommandError, usageError } from "../../shared/cli/failure.ts";
 import type { Principal } from "../access/principal.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import type { Service } from "../service.ts";
 import { type Answer, type Outcome, shapeAnswer } from "./answer.ts";
 import { type CommandLine, parseCommandLine } from "./command-line.ts";

@@ -7,7 +7,7 @@ import { aborted } from "../../shared/abort.ts";
 import { exitCodes } from "../../shared/protocol/errors.ts";
 import type { Authenticator } from "../access/authenticator.ts";
 import type { Principal } from "../access/principal.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import type { Service } from "../service.ts";
 import { Interpreter } from "./interpreter.ts";
 import { runLines, runOne, runTerminal } from "./shell.ts";

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { CommandError, systemCode } from "../../shared/cli/failure.ts";
 import type { Authenticator } from "../access/authenticator.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import type { Service } from "../service.ts";
 import { openHostKey } from "./host-key.ts";
 import { SshConnection } from "./ssh-connection.ts";

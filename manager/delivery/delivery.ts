@@ -8,7 +8,7 @@ import { asFailure, CommandError } from "../../shared/cli/failure.ts";
 import { NoAnswerError } from "../../shared/peer.ts";
 import { RequestError } from "../../shared/protocol/errors.ts";
 import type { Params, Result } from "../../shared/protocol/message.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import type { Settlement, Store, WaitingMessage } from "../store/store.ts";
 
 /** Between attempts while the guest answers other things but not this: doubled each time, up to the longest. */

@@ -1,6 +1,6 @@
 /** All VMs of all sources, each by its id, and what changes. */
 import { aborted } from "../../shared/abort.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import type { StoredVm } from "../store/store.ts";
 import type { Vm } from "../vm.ts";
 import type { InventorySink, InventorySource } from "./source.ts";

@@ -5,6 +5,7 @@ import { type ChangeMethod, type MessageState, messageStates, type Receipt } fro
 import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import type { Params } from "../../shared/protocol/message.ts";
+import { keysOf } from "../delivery/keys-of.ts";
 import { canonicalJson } from "./canonical-json.ts";
 import type { StoreLimits } from "./limits.ts";
 import type { Answers } from "./operations.ts";
@@ -255,19 +256,6 @@ function prepare(database: DatabaseSync) {
 
 function holdsSecret(change: Change): boolean {
   return change.method === "set" && change.params.entries.some(({ secret }) => secret === true);
-}
-
-function keysOf(change: Change): string[] {
-  switch (change.method) {
-    case "set":
-      return change.params.entries.map(({ key }) => key);
-    case "delete":
-      return change.params.keys;
-    case "clear":
-      return [];
-    default:
-      return unreachable(change);
-  }
 }
 
 function overLimit(whose: string, unit: "messages" | "bytes", limit: number): Kept {

@@ -1,6 +1,6 @@
 /** The store of the manager: SQLite in a thread of its own, so that no call waits for the disk on the event loop. */
 import type { Receipt } from "../../shared/api/schemas.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from "./limits.ts";
 import { StoreThread } from "./store-thread.ts";
 import type {

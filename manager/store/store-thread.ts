@@ -6,7 +6,7 @@ import { basename, extname, join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
-import type { Log } from "../log.ts";
+import type { Log } from "../../shared/log.ts";
 import type {
   Answer,
   Answers,

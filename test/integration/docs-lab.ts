@@ -3,7 +3,8 @@
  * a desk. The agents, the manager, `vmmessage`, ssh, curl and openssl are real; stand-ins are only:
  *
  * - `virsh start|shutdown VM`, which starts or ends the agent and waits until the manager has noticed and delivered;
- * - `pass show ...`, which prints the users' password, `scp`, which copies, and `pidof`, which knows the manager;
+ * - `vmmessaged ... &`, which starts the manager, and `kill -HUP %1`, which waits until it has reloaded;
+ * - `pass show ...`, which prints the users' password, and `scp`, which copies;
  * - the name hv1.example.com, which is a loopback address of the lab's own, so that the documented ports are used;
  * - the documented directories, which are private ones, and the inventory, which is a file.
  */
@@ -32,6 +33,14 @@ const uuids = {
 };
 type VmName = keyof typeof uuids;
 const runningFromTheStart: VmName[] = ["web1", "web2"];
+
+interface DocumentedConfig {
+  listen?: object[];
+  sockets?: object[];
+  console?: object;
+  messages?: object;
+  quotas?: object;
+}
 
 /** The user's passwords, as `pass` prints them. */
 const PASSWORD = "correct horse battery";
@@ -72,9 +81,11 @@ export class DocsLab implements AsyncDisposable {
       await this.#startManager();
       return "";
     }
-    const log = (await this.#manager?.logged("reloaded"))?.length ?? 0;
+    if (command === "kill -HUP %1") {
+      await this.#reload();
+      return "";
+    }
     const printed = await this.#shell(prompt, this.#toPrivate(prompt, command));
-    if (command.startsWith("kill -HUP")) await this.#untilReloaded(log);
     return this.#toDocumented(prompt, printed);
   }
 
@@ -88,7 +99,9 @@ export class DocsLab implements AsyncDisposable {
   /** Puts a document's file in its place: `~/` is the desk's, a name alone is in root's home on the host. */
   async place(path: string, text: string): Promise<void> {
     if (path.startsWith("~/") || !path.includes("/")) {
-      const file = path.startsWith("~/") ? join(this.#directory, "desk", path.slice(2)) : join(this.#directory, "host", path);
+      const file = path.startsWith("~/")
+        ? join(this.#directory, "desk", path.slice(2))
+        : join(this.#directory, "host", path);
       await mkdir(dirname(file), { recursive: true });
       await writeFile(file, text);
       return;
@@ -96,22 +109,27 @@ export class DocsLab implements AsyncDisposable {
     // The inventory stays the lab's.
     if (path === "/etc/vmmessage/vms.json") return;
     if (path !== "/etc/vmmessage/manager.json") throw new Error(`where is ${path} in the lab?`);
-    await this.#managerHere.configure(this.#configFrom(JSON.parse(this.#toPrivate("host# ", text)) as object));
+    await this.#managerHere.configure(
+      this.#configFrom(JSON.parse(this.#toPrivate("host# ", text)) as DocumentedConfig),
+    );
   }
 
-  /** Addresses and groups are the machine's own, and so is the inventory. */
-  #configFrom(config: { inventory?: object; listen?: object[]; console?: object; sockets?: object[] }): object {
-    const { inventory: _inventory, listen = [], console, sockets = [], ...rest } = config;
+  /** Addresses and groups are this machine's own, and the inventory is the lab's. */
+  #configFrom({ listen = [], sockets = [], console, messages, quotas }: DocumentedConfig): object {
     return {
-      ...rest,
+      messages,
+      quotas,
       listen: listen.map((door) => ({ ...door, address: this.#address })),
       sockets: sockets.map((socket) => ({ ...socket, group: undefined })),
-      ...(console !== undefined && { console: { ...console, address: this.#address } }),
+      console: console && { ...console, address: this.#address },
     };
   }
 
   async metricNames(): Promise<string[]> {
-    const text = await this.#shell("host# ", `curl -s --unix-socket ${this.#managerHere.socketPath} http://localhost/metrics`);
+    const text = await this.#shell(
+      "host# ",
+      `curl -s --unix-socket ${this.#managerHere.socketPath} http://localhost/metrics`,
+    );
     return [...text.matchAll(/^# TYPE (vmmessage_\w+)/gm)].map(([, name = ""]) => name);
   }
 
@@ -146,10 +164,13 @@ export class DocsLab implements AsyncDisposable {
     await vi.waitUntil(async () => isSo(await this.#managerHere.vm(name)), { timeout: 30_000, interval: 50 });
   }
 
-  async #untilReloaded(before: number): Promise<void> {
+  async #reload(): Promise<void> {
+    const before = (await this.#managerHere.logged("reloaded")).length;
+    this.#managerHere.signal("SIGHUP");
     await vi.waitFor(
       async () => {
-        if ((await this.#managerHere.logged("reloaded")).length === before) throw new Error(await this.#managerHere.log());
+        const times = (await this.#managerHere.logged("reloaded")).length;
+        if (times === before) throw new Error(`it was not reloaded: ${await this.#managerHere.log()}`);
       },
       { timeout: 30_000, interval: 50 },
     );
@@ -196,7 +217,7 @@ export class DocsLab implements AsyncDisposable {
           ? `export VMMESSAGE_MANAGER="${manager.socketPath}"\n${run("vmmessage")} "$@"`
           : `${run("vmmessage")} --socket-dir "${channels}" "$@"`;
         const vmmessaged = `${run("vmmessaged")} "$@" ${(manager?.runArguments ?? []).map((word) => `"${word}"`).join(" ")}`;
-        return { vmmessage, vmmessaged, pass, pidof: `echo ${manager?.pid ?? 0}` };
+        return { vmmessage, vmmessaged, pass };
       }
       case "desk$ ": {
         const names = join(this.#directory, "names.mjs");

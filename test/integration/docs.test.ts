@@ -5,10 +5,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { readConfig as readAgentConfig } from "../../agent/config.ts";
+import { defaultApiLimits } from "../../manager/api/limits.ts";
 import { refusalOf } from "../../manager/api/problems.ts";
 import { parseConfig } from "../../manager/config.ts";
+import { parseStaticFile } from "../../manager/inventory/static-file.ts";
+import { DEFAULT_STORE_LIMITS } from "../../manager/store/limits.ts";
 import packageJson from "../../package.json" with { type: "json" };
-import { endpoints } from "../../shared/api/endpoints.ts";
+import { endpoints, MAX_BODY_BYTES } from "../../shared/api/endpoints.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { type ErrorCode, exitCodeMeanings, exitCodes } from "../../shared/protocol/errors.ts";
 import { DocsLab, type Prompt, prompts } from "./docs-lab.ts";
@@ -162,7 +165,12 @@ function tableOf(document: string, heading: string): string[][] {
   const lines = section.split(/^#+ /m)[0]?.match(/^\|.*\|$/gm) ?? [];
   return lines.slice(2).map((line) => {
     const cells = line.slice(1, -1).split(/(?<!\\)\|/);
-    return cells.map((cell) => cell.trim().replace(/^`([^`]*)`$/, "$1").replaceAll("\\|", "|"));
+    return cells.map((cell) =>
+      cell
+        .trim()
+        .replace(/^`([^`]*)`$/, "$1")
+        .replaceAll("\\|", "|"),
+    );
   });
 }
 
@@ -213,7 +221,7 @@ const exampleValues: Record<string, unknown> = {
 
 function whereAllIsGiven(rows: string[][]): object {
   return rows.reduce<object>((config, [member = "", byDefault = ""]) => {
-    const value = exampleValues[member] ?? (byDefault === "" ? undefined : JSON.parse(byDefault));
+    const value = exampleValues[member] ?? (byDefault === "" ? undefined : (JSON.parse(byDefault) as unknown));
     return value === undefined ? config : withMember(config, member, value);
   }, {});
 }
@@ -248,6 +256,28 @@ function membersOf(value: object, path = ""): string[] {
     return [here];
   });
 }
+
+test("the list of VMs in docs/manager.md is one", () => {
+  const list = blocksOf("docs/manager.md").find(({ title }) => title?.endsWith("vms.json"))?.text ?? "";
+  expect(parseStaticFile(list, "hv1")).toMatchObject({ type: "read", vms: [{ name: "web1" }] });
+});
+
+test("the fixed limits in docs/manager.md are those of the code", () => {
+  const store = DEFAULT_STORE_LIMITS;
+  const count = (value: number): string => value.toLocaleString("en");
+  const days = (ms: number): string => `${ms / 86_400_000} days`;
+  const { connections, requests, streamsPerPrincipal } = defaultApiLimits;
+  const limits = Object.fromEntries(tableOf("docs/manager.md", "Fixed limits").map(([what, limit]) => [what, limit]));
+  expect(limits).toMatchObject({
+    "messages that wait for all VMs together": `${count(store.pendingTotal)} and ${store.pendingBytesTotal / 2 ** 30} GiB`,
+    "receipts of settled messages": `${count(store.receiptsPerVm)} for each VM, ${days(store.receiptAgeMs)}`,
+    "messages from guests": `${count(store.receivedPerVm)} and ${store.receivedBytesPerVm / 2 ** 20} MiB for each VM`,
+    "audit log": `${count(store.auditRecords)} records, ${days(store.auditAgeMs)}`,
+    "a request's body": `${MAX_BODY_BYTES / 2 ** 20} MiB`,
+    "API: one door": `${connections} connections, ${requests} requests in progress`,
+    "API: watches and calls for many VMs": `${streamsPerPrincipal} at a time for each user`,
+  });
+});
 
 test("docs/manager.md has every event of the log, and no other", () => {
   const documented = tableOf("docs/manager.md", "The log").map(([event]) => event);
@@ -289,6 +319,10 @@ describe("docs/api.md", () => {
 
 test("docs/vmmessage.md has every exit code", () => {
   const documented = tableOf("docs/vmmessage.md", "Exit codes").slice(1);
-  const codes = Object.entries(exitCodes).map(([name, code]) => [String(code), name, exitCodeMeanings[name as ErrorCode]]);
+  const codes = Object.entries(exitCodes).map(([name, code]) => [
+    String(code),
+    name,
+    exitCodeMeanings[name as ErrorCode],
+  ]);
   expect(documented).toEqual(codes);
 });

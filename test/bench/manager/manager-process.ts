@@ -33,8 +33,13 @@ export class ManagerProcess implements AsyncDisposable {
     const command = [join(bundle, "vmmessaged.js"), `--config=${config}`, ...places];
     const child = spawn(process.execPath, command, { env: childEnvironment, stdio: "ignore" });
     const manager = new ManagerProcess(directory, child);
-    await waitFor("the manager", () => manager.calls.linksUp().then(Number.isInteger, () => false));
-    return manager;
+    try {
+      await waitFor("the manager", () => manager.calls.linksUp().then(Number.isInteger, () => false));
+      return manager;
+    } catch (error) {
+      await manager[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   get pid(): number {

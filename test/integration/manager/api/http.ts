@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { ApiLimits } from "../../../../manager/api/limits.ts";
 import { ApiServer } from "../../../../manager/api/server.ts";
 import type { TlsDoorOptions, UnixDoorOptions } from "../../../../manager/api/door.ts";
-import type { Log } from "../../../../manager/log.ts";
+import type { Log } from "../../../../shared/log.ts";
 import { authenticator, ScriptedService } from "./scripted-service.ts";
 
 export interface Logged {

@@ -28,7 +28,6 @@ export interface ApiClientOptions {
 export class ApiClient {
   readonly #options: ApiClientOptions;
   readonly accepted: { vm: string; message: SentMessage }[] = [];
-  #onAccepted: (() => void)[] = [];
 
   constructor(options: ApiClientOptions) {
     this.#options = options;
@@ -45,13 +44,7 @@ export class ApiClient {
       const message = this.#message(number);
       await this.#send(vm, message);
       this.accepted.push({ vm, message });
-      for (const told of this.#onAccepted.splice(0)) told();
     }
-  }
-
-  /** Settles at an answer that makes it true. */
-  async untilTrue(condition: () => boolean): Promise<void> {
-    while (!condition()) await new Promise<void>((resolve) => this.#onAccepted.push(resolve));
   }
 
   async #send(vm: string, message: SentMessage): Promise<void> {
