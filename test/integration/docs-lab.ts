@@ -180,7 +180,7 @@ export class DocsLab implements AsyncDisposable {
     const home = join(this.#directory, machineOf(prompt));
     const bin = await this.#programsOf(prompt);
     const own = { HOME: home, PATH: `${bin}${delimiter}${process.env["PATH"] ?? ""}`, TZ: "UTC" };
-    const env = { ...process.env, XDG_CONFIG_HOME: "", XDG_RUNTIME_DIR: "", ...own };
+    const env = { ...Object.fromEntries(withoutOurs(process.env)), ...own };
     return new Promise((resolve) => {
       const child = execFile("sh", ["-c", `exec 2>&1\n${line}`], { cwd: home, env }, (_error, stdout) => {
         resolve(stdout);
@@ -287,6 +287,11 @@ function machineOf(prompt: Prompt): "host" | "guest" | "desk" {
     case "desk$ ":
       return "desk";
   }
+}
+
+/** What would change where our programs look. */
+function withoutOurs(environment: NodeJS.ProcessEnv): [name: string, value: string | undefined][] {
+  return Object.entries(environment).filter(([name]) => !/^(VMMESSAGE|XDG)_/.test(name));
 }
 
 /** A module that makes Node look up this name as that address. */
