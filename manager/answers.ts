@@ -4,7 +4,6 @@ import { asFailure, CommandError } from "../shared/cli/failure.ts";
 import { NoAnswerError } from "../shared/peer.ts";
 import type { WireEntry } from "../shared/protocol/message.ts";
 import { ageInWords, printable } from "../shared/terminal-text.ts";
-import { isFinal } from "./delivery/receipt-board.ts";
 import { isoTime, type ManagedVm } from "./managed-vm.ts";
 
 /** Asks the guest for something that only it knows. Throws CommandError: `unreachable` or `held` when it cannot be asked. */
@@ -72,7 +71,7 @@ export function outcomeOf({ error, receipt }: FleetResult): Exclude<keyof FleetS
   if (error !== undefined) return "failed";
   if (receipt === undefined) return "done";
   if (receipt.state === "refused" || receipt.state === "expired") return "failed";
-  return isFinal(receipt, "delivered") ? "done" : "queued";
+  return receipt.state === "queued" ? "queued" : "done";
 }
 
 /** The values a message carries, for an audit log that is to have them; a secret's never. */

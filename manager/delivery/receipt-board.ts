@@ -56,15 +56,19 @@ export class ReceiptBoard {
   }
 }
 
-/** Nothing that is awaited can change it any more. */
-export function isFinal({ state }: Receipt, awaited: AwaitedState): boolean {
+/**
+ * Nothing that is awaited can change it any more. A program in the guest can be faster with its word than the agent with
+ * the answer to the change: whoever waits for the delivery waits for that answer.
+ */
+export function isFinal({ state, deliveredAt }: Receipt, awaited: AwaitedState): boolean {
   switch (state) {
     case "queued":
       return false;
     case "delivered":
     case "read":
-      return awaited === "delivered";
+      return awaited === "delivered" && deliveredAt !== undefined;
     case "acknowledged":
+      return awaited === "acknowledged" || deliveredAt !== undefined;
     case "expired":
     case "refused":
       return true;

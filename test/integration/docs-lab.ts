@@ -42,8 +42,12 @@ interface DocumentedConfig {
   quotas?: object;
 }
 
-/** The user's passwords, as `pass` prints them. */
+/** The users' password, as `pass` prints it. */
 const PASSWORD = "correct horse battery";
+const pass = `echo '${PASSWORD}'`;
+
+/** What stands in the files of these names. */
+type Scripts = Record<string, string>;
 
 export class DocsLab implements AsyncDisposable {
   readonly #directory: string;
@@ -200,43 +204,43 @@ export class DocsLab implements AsyncDisposable {
     return bin;
   }
 
-  async #scripts(prompt: Prompt): Promise<Record<string, string>> {
-    const run = (program: string, ...words: string[]): string => {
-      return `exec ${[process.execPath, ...words, join(dist, `${program}.js`)].map((word) => `"${word}"`).join(" ")}`;
-    };
-    const pass = `echo '${PASSWORD}'`;
+  #scripts(prompt: Prompt): Promise<Scripts> | Scripts {
     switch (prompt) {
       case "guest# ":
       case "db1# ":
-        return { agent: `${run("agent")} --run-dir "${this.#agentAt(prompt).runDirectory}" "$@"` };
-      case "host# ": {
-        const channels = join(this.#directory, "channels");
-        const manager = this.#manager;
-        // Without a manager of the lab none is to be found: this machine may have one.
-        const vmmessage = manager
-          ? `export VMMESSAGE_MANAGER="${manager.socketPath}"\n${run("vmmessage")} "$@"`
-          : `${run("vmmessage")} --socket-dir "${channels}" "$@"`;
-        const vmmessaged = `${run("vmmessaged")} "$@" ${(manager?.runArguments ?? []).map((word) => `"${word}"`).join(" ")}`;
-        return { vmmessage, vmmessaged, pass };
-      }
-      case "desk$ ": {
-        const names = join(this.#directory, "names.mjs");
-        await writeFile(names, resolving(HOST_NAME, this.#address));
-        const original = `PATH='${process.env["PATH"] ?? ""}'`;
-        const askpass = Object.entries(this.#ssh.environment(PASSWORD))
-          .filter(([name]) => name.startsWith("SSH_ASKPASS") || name === "CONSOLE_TEST_PASSWORD")
-          .map(([name, value]) => `export ${name}='${value ?? ""}'`)
-          .join("; ");
-        const options = [...this.#ssh.options(), "-o", `HostName=${this.#address}`].join(" ");
-        return {
-          vmmessage: `${run("vmmessage", "--import", names)} "$@"`,
-          curl: `${original}; exec curl --resolve ${HOST_NAME}:7443:${this.#address} "$@"`,
-          ssh: `${original}; ${askpass}; exec ssh ${options} "$@"`,
-          scp: `exec cp "\${1#*:}" "$2"`,
-          pass,
-        };
-      }
+        return { agent: `${running("agent", "--run-dir", this.#agentAt(prompt).runDirectory)} "$@"` };
+      case "host# ":
+        return this.#hostScripts();
+      case "desk$ ":
+        return this.#deskScripts();
     }
+  }
+
+  #hostScripts(): Scripts {
+    const manager = this.#manager;
+    // Without a manager of the lab none may be found, and this machine may have one.
+    if (manager === undefined) {
+      return { vmmessage: `${running("vmmessage", "--socket-dir", join(this.#directory, "channels"))} "$@"`, pass };
+    }
+    const vmmessage = `export VMMESSAGE_MANAGER='${manager.socketPath}'\n${running("vmmessage")} "$@"`;
+    return { vmmessage, vmmessaged: `${running("vmmessaged", ...manager.runArguments)} "$@"`, pass };
+  }
+
+  async #deskScripts(): Promise<Scripts> {
+    const names = join(this.#directory, "names.mjs");
+    await writeFile(names, resolving(HOST_NAME, this.#address));
+    const { SSH_ASKPASS = "" } = this.#ssh.environment(PASSWORD);
+    const askpass = `export SSH_ASKPASS='${SSH_ASKPASS}' SSH_ASKPASS_REQUIRE=force CONSOLE_TEST_PASSWORD='${PASSWORD}'`;
+    const options = [...this.#ssh.options(), "-o", `HostName=${this.#address}`].join(" ");
+    // The programs of this machine, not these scripts again.
+    const original = `PATH='${process.env["PATH"] ?? ""}'`;
+    return {
+      vmmessage: `export NODE_OPTIONS='--import=${names}'\n${running("vmmessage")} "$@"`,
+      curl: `${original}; exec curl --resolve ${HOST_NAME}:7443:${this.#address} "$@"`,
+      ssh: `${original}; ${askpass}; exec ssh ${options} "$@"`,
+      scp: `exec cp "\${1#*:}" "$2"`,
+      pass,
+    };
   }
 
   #agentAt(prompt: Prompt): AgentUnderTest {
@@ -287,6 +291,11 @@ function machineOf(prompt: Prompt): "host" | "guest" | "desk" {
     case "desk$ ":
       return "desk";
   }
+}
+
+/** The line of shell that becomes one of our programs, with these words before any others. */
+function running(program: string, ...words: string[]): string {
+  return `exec ${[process.execPath, join(dist, `${program}.js`), ...words].map((word) => `'${word}'`).join(" ")}`;
 }
 
 /** What would change where our programs look. */

@@ -24,6 +24,8 @@ export function runAgentCommand(args: string[], input: string | Buffer = ""): Pr
       const exitCode = error === null ? 0 : Number(error.code);
       resolve({ exitCode, stdout, stderr: stderr.toString() });
     });
+    // A command that reads no input may have ended before.
+    child.stdin?.on("error", () => undefined);
     child.stdin?.end(input);
   });
 }

@@ -41,6 +41,14 @@ describe("the decoder", () => {
     expect(decoder.bufferSize).toBe(before);
   });
 
+  it("gives the room of a large frame back, once it has ended", () => {
+    const decoder = new FrameDecoder();
+    const frame = encodeFrame("x".repeat(MAX_PAYLOAD - 2));
+    for (const piece of inPieces(frame, 5_000)) decoder.push(piece);
+    expect(decoder.damagedFrames).toBe(0);
+    expect(decoder.bufferSize).toBe(0);
+  });
+
   it("looks at each byte of a flood of separators a fixed number of times", () => {
     // Looked at again and again, two MiB take half a minute and more; once through, a second or two on a slow machine.
     const decoder = new FrameDecoder();

@@ -2,7 +2,11 @@ import { describe, expect, test } from "vitest";
 import { ReceiptBoard } from "../../../../manager/delivery/receipt-board.ts";
 import type { MessageState, Receipt } from "../../../../shared/api/schemas.ts";
 
-const receipt = (state: MessageState): Receipt => ({ messageId: "m", state }) as Receipt;
+const deliveredAt = "2026-11-21T00:00:00.000Z";
+
+const receipt = (state: MessageState): Receipt => {
+  return { messageId: "m", state, ...(state !== "queued" && { deliveredAt }) } as Receipt;
+};
 
 function wait(awaited: "delivered" | "acknowledged", { now = "queued" as MessageState, waitMs = 60_000 } = {}) {
   const board = new ReceiptBoard();
@@ -35,6 +39,13 @@ describe("whoever waits for a message", () => {
 
   test("gets it as it is when the time is up", async () => {
     expect((await wait("acknowledged", { now: "delivered", waitMs: 1 }).awaiting).state).toBe("delivered");
+  });
+
+  test("for the delivery waits for its answer, which an acknowledgement can overtake", async () => {
+    const { board, awaiting } = wait("delivered");
+    board.publish({ messageId: "m", state: "acknowledged" } as Receipt);
+    board.publish(receipt("acknowledged"));
+    expect((await awaiting).deliveredAt).toBe(deliveredAt);
   });
 
   test("is not told of other messages", async () => {
