@@ -63,7 +63,7 @@ export const COMMAND_EXAMPLES: Readonly<Record<string, string>> = {
   vmmessage user remove alice`,
   token: `Examples:
   vmmessage token create backup --label 'nightly job' --lifetime 90d
-  vmmessage token revoke 7`,
+  vmmessage token revoke 0123456789abcdef`,
   audit: `Examples:
   vmmessage audit -v web1 --limit 20
   vmmessage audit --who alice --json`,

@@ -15,6 +15,9 @@ import { defaultPlaces, type Places } from "./paths.ts";
 
 const output = new Output("vmmessaged", process);
 
+// By this name it is found (pgrep, ss), instead of as one more node.
+process.title = "vmmessaged";
+
 // What virsh prints is read in its own English.
 process.env["LC_ALL"] = "C";
 

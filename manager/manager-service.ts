@@ -29,7 +29,7 @@ import { printable } from "../shared/terminal-text.ts";
 import { version } from "../shared/version.ts";
 import type { Accounts } from "./access/accounts.ts";
 import type { AuditLog } from "./access/audit-log.ts";
-import { assertMayDo, assertMayUseKey, maySeeVm, mayUseKey } from "./access/permissions.ts";
+import { assertMayDo, assertMaySeeAll, assertMayUseKey, maySeeVm, mayUseKey } from "./access/permissions.ts";
 import type { Principal } from "./access/principal.ts";
 import {
   ask,
@@ -154,9 +154,12 @@ export class ManagerService implements Service {
 
   async send(who: Principal, name: string, message: NewMessage, signal?: AbortSignal): Promise<Receipt> {
     const vm = this.#parts.vms.resolve(who, name);
-    const receipt = await this.#audited(who, deedOf(vm, message), async () => {
+    const deed = deedOf(vm, message);
+    const receipt = await this.#audited(who, deed, async () => {
       assertMaySend(who, message);
-      return receiptOf(await this.#parts.messages.keepOne(vm, message, who.name));
+      const sending = await this.#parts.messages.keepOne(vm, message, who.name);
+      deed.messageId = sending.messageId;
+      return receiptOf(sending);
     });
     return this.#parts.messages.follow(receipt, message, signal);
   }
@@ -266,7 +269,7 @@ export class ManagerService implements Service {
   }
 
   async metrics(who: Principal): Promise<string> {
-    assertMayDo(who, "read");
+    assertMaySeeAll(who);
     const { metrics, store, vms, inventory } = this.#parts;
     return metrics.scrape({
       links: this.#linkCounts(),
@@ -408,9 +411,10 @@ export class ManagerService implements Service {
 
   /** Does the work and writes down how it went, before anybody is told. */
   async #audited<T>(who: Principal, deed: Deed, work: () => Promise<T>): Promise<T> {
-    const { vm, ...rest } = deed;
-    const record = (outcome: string): Promise<void> =>
-      this.#parts.audit.record({ who, ...rest, ...(vm && { vm: vm.ref }), outcome });
+    const record = (outcome: string): Promise<void> => {
+      const { vm, ...rest } = deed;
+      return this.#parts.audit.record({ who, ...rest, ...(vm && { vm: vm.ref }), outcome });
+    };
     try {
       const result = await work();
       await record("ok");

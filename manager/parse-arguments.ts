@@ -15,9 +15,10 @@ interface Options {
   json?: true;
 }
 
-const DESCRIPTION = `Keeps a link to every VM of this host: mirrors their keys, keeps messages for those that are away, and serves
-'vmmessage', its HTTP API and the OVM> console. Without a configuration it finds the VMs of libvirt and listens on a
-Unix socket alone.`;
+const DESCRIPTION =
+  "Keeps a link to every VM of this host: mirrors their keys, keeps messages for those that are away, and serves " +
+  "'vmmessage', its HTTP API and the OVM> console. Without a configuration it finds the VMs of libvirt and listens on a " +
+  "Unix socket alone.";
 
 const EXAMPLES = `Examples:
   vmmessaged                                     with /etc/vmmessage/manager.json, or without one

@@ -9,7 +9,7 @@ export function sendingFields({ expiresInMs, log }: SendingOptions): { expiresIn
   return { ...(expiresInMs !== undefined && { expiresInMs }), ...(log && { log: true as const }) };
 }
 
-/** What the guest answered, undefined while it waits. Throws CommandError: the guest's refusal, or unreachable when it expired. */
+/** What the guest answered, undefined while it waits. Throws CommandError: the guest's refusal; when it expired unreachable, or unconfirmed. */
 export function deliveredResult<M extends ChangeMethod>(method: M, receipt: Receipt): Result<M> | undefined {
   const { state, vm, messageId } = receipt;
   switch (state) {
@@ -20,6 +20,7 @@ export function deliveredResult<M extends ChangeMethod>(method: M, receipt: Rece
     case "acknowledged":
       return resultOf(method, receipt);
     case "expired": {
+      if (receipt.isUnconfirmed) throw unconfirmed(receipt);
       const message = `the message expired before '${vm.name}' answered; nothing was changed`;
       throw new CommandError("unreachable", message, { vm: vm.name, messageId, state });
     }
@@ -30,6 +31,11 @@ export function deliveredResult<M extends ChangeMethod>(method: M, receipt: Rece
     default:
       return unreachable(state);
   }
+}
+
+function unconfirmed({ vm, messageId, state }: Receipt): CommandError {
+  const message = `the message was sent to '${vm.name}' and expired unanswered; it may or may not be done`;
+  return new CommandError("unconfirmed", message, { vm: vm.name, messageId, state });
 }
 
 function resultOf<M extends ChangeMethod>(method: M, { result }: Receipt): Result<M> {

@@ -21,6 +21,12 @@ export function maySeeVm({ vms }: Pick<Principal, "vms">, vm: VmRef): boolean {
   return vms.some((pattern) => matchesVm(pattern, vm));
 }
 
+/** For what names every VM. */
+export function assertMaySeeAll({ name, vms }: Pick<Principal, "name" | "vms">): void {
+  if (vms.includes("*")) return;
+  throw new CommandError("not-permitted", `this tells of every VM, and ${name} may see only some`);
+}
+
 /** @param key a key, or the beginning that all keys concerned have: the empty one is every key */
 export function mayUseKey({ keys }: Pick<Principal, "keys">, key: string): boolean {
   return keys.some((prefix) => key.startsWith(prefix));

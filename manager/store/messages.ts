@@ -20,6 +20,9 @@ const EXPIRED_AT_ONCE = 500;
 /** What a program in the guest has seen was delivered, though its answer is still to come: it cannot expire. */
 const IS_OVER = "expires_at <= :now AND read_at IS NULL AND acknowledged_at IS NULL";
 
+/** One that was handed to the VM may still be answered for so long: an attempt takes less. */
+const ANSWER_GRACE_MS = 30_000;
+
 const ERASED = "params = NULL, sealed_params = NULL";
 
 interface Usage {
@@ -98,7 +101,11 @@ export class Messages {
       const row = this.#statements.next.first({ vmId, now });
       if (row === undefined) return { next: undefined, refused };
       const next = this.#waitingMessage(row);
-      if (next !== undefined) return { next, refused };
+      if (next !== undefined) {
+        // Durable before it is sent: from now on nobody can say that it was not done, until the guest has answered.
+        if (row.begun_at === null) this.#statements.begin.run({ sequence: row.sequence, now });
+        return { next, refused };
+      }
       refused.push(this.settle(row.message_id, { type: "refused", refusal: KEY_IS_GONE }, now));
     }
   }
@@ -121,7 +128,7 @@ export class Messages {
   }
 
   expireSome(now: number): Answers["expireSome"] {
-    const rows = this.#statements.expire.all({ now, limit: EXPIRED_AT_ONCE });
+    const rows = this.#statements.expire.all({ now, unanswered: now - ANSWER_GRACE_MS, limit: EXPIRED_AT_ONCE });
     return { expired: inOrder(rows).map(receiptOf), more: rows.length === EXPIRED_AT_ONCE };
   }
 
@@ -192,7 +199,7 @@ function prepare(database: DatabaseSync) {
   const rows = (sql: string) => new Statement<MessageRow>(database, sql);
   const columns = "sequence, message_id, vm_id, vm_name, method, keys, sender, digest, params, sealed_params";
   const times =
-    "queued_at, expires_at, settled_at, outcome, result, refusal, read_at, acknowledged_at, acknowledgement";
+    "queued_at, expires_at, begun_at, settled_at, outcome, result, refusal, read_at, acknowledged_at, acknowledgement";
   const all = `${columns}, ${times}, state`;
   return {
     find: rows(`SELECT ${all} FROM messages WHERE message_id = :messageId`),
@@ -208,13 +215,17 @@ function prepare(database: DatabaseSync) {
        WHERE vm_id = :vmId AND settled_at IS NULL AND (expires_at IS NULL OR NOT (${IS_OVER}))
        ORDER BY sequence LIMIT 1`,
     ),
+    begin: new Statement(database, "UPDATE messages SET begun_at = :now WHERE sequence = :sequence"),
     settle: rows(
       `UPDATE messages SET settled_at = :at, outcome = :outcome, result = :result, refusal = :refusal, ${ERASED}
        WHERE message_id = :messageId AND settled_at IS NULL RETURNING ${all}`,
     ),
     expire: rows(
       `UPDATE messages SET settled_at = :now, outcome = 'expired', ${ERASED}
-       WHERE sequence IN (SELECT sequence FROM messages WHERE settled_at IS NULL AND ${IS_OVER} LIMIT :limit)
+       WHERE sequence IN (
+         SELECT sequence FROM messages
+         WHERE settled_at IS NULL AND ${IS_OVER} AND (begun_at IS NULL OR expires_at <= :unanswered) LIMIT :limit
+       )
        RETURNING ${all}`,
     ),
     markRead: rows(

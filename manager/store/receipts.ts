@@ -14,6 +14,8 @@ export interface MessageRow {
   sealed_params: Uint8Array | null;
   queued_at: number;
   expires_at: number | null;
+  /** When it was first handed to the VM. */
+  begun_at: number | null;
   settled_at: number | null;
   outcome: "delivered" | "refused" | "expired" | null;
   result: string | null;
@@ -26,6 +28,7 @@ export interface MessageRow {
 
 export function receiptOf(row: MessageRow): Receipt {
   const isDelivered = row.outcome === "delivered";
+  const isUnconfirmed = row.outcome === "expired" && row.begun_at !== null;
   return {
     messageId: row.message_id,
     vm: { id: row.vm_id, name: row.vm_name },
@@ -36,6 +39,7 @@ export function receiptOf(row: MessageRow): Receipt {
     queuedAt: rfc3339(row.queued_at),
     ...optionalTime("expiresAt", row.expires_at),
     ...optionalTime(isDelivered ? "deliveredAt" : "endedAt", row.settled_at),
+    ...(isUnconfirmed && { isUnconfirmed }),
     ...optionalTime("readAt", row.read_at),
     ...optionalTime("acknowledgedAt", row.acknowledged_at),
     ...optionalJson<Receipt, "result">("result", row.result),

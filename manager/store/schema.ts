@@ -45,6 +45,7 @@ const first = `
     bytes INTEGER NOT NULL,
     queued_at INTEGER NOT NULL,
     expires_at INTEGER,
+    begun_at INTEGER,
     settled_at INTEGER,
     outcome TEXT CHECK (outcome IN ('delivered', 'refused', 'expired')),
     result TEXT,

@@ -131,11 +131,17 @@ export interface Store {
 
   /** Keeps each of the messages, or says why not; all that are kept are so together. */
   keepMessages(messages: readonly MessageToKeep[]): Promise<Kept[]>;
-  /** The message of a VM that is to be delivered next: the first kept of those that are not settled. */
+  /**
+   * The message of a VM that is to be delivered next: the first kept of those that are not settled and not over. It counts
+   * as handed over from then on, since it may have an effect.
+   */
   nextMessage(vmId: string): Promise<WaitingMessage | undefined>;
   /** Ends a message; what it carried is erased. A settled one stays as it is. */
   settle(messageId: string, settlement: Settlement, at: number): Promise<Receipt>;
-  /** Settles as expired what should have been delivered by now. */
+  /**
+   * Settles as expired what should have been delivered by now. What was handed over is given some time for its answer, and
+   * is then expired unconfirmed.
+   */
   expire(now: number): Promise<Receipt[]>;
   /** A program in the guest fetched what these messages set. Ids that are not known or were read before are passed over. */
   markRead(vmId: string, messageIds: readonly string[], at: number): Promise<Receipt[]>;

@@ -231,6 +231,30 @@ describe("settling", () => {
 });
 
 describe("expiry", () => {
+  test("of a message that was handed over waits for its answer, and says that none came", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("m", { expiresAt: NOW + SECOND })]);
+    expect(nextId(tables)).toBe("m");
+    expect(nextId(tables, NOW + SECOND)).toBeUndefined();
+    expect(tables.expireSome(NOW + SECOND).expired).toEqual([]);
+    expect(tables.expireSome(NOW + 60 * SECOND).expired).toMatchObject([{ state: "expired", isUnconfirmed: true }]);
+  });
+
+  test("of a message whose answer comes late leaves it delivered", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("m", { expiresAt: NOW + SECOND })]);
+    nextId(tables);
+    tables.expireSome(NOW + 2 * SECOND);
+    expect(tables.settle("m", delivered, NOW + 2 * SECOND)).toMatchObject({ state: "delivered" });
+    expect(tables.expireSome(NOW + DAY).expired).toEqual([]);
+  });
+
+  test("of a message that never was handed over says no more than that", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("m", { expiresAt: NOW + SECOND })]);
+    expect(tables.expireSome(NOW + SECOND).expired[0]).not.toHaveProperty("isUnconfirmed");
+  });
+
   test("settles what is over, in the order of keeping, and nothing else", () => {
     const { tables } = openTables();
     const over = { expiresAt: NOW };
