@@ -7,7 +7,7 @@ import type { Output } from "../shared/cli/output.ts";
 import { readCertificate } from "./api/certificate.ts";
 import type { Config } from "./config.ts";
 import type { Places } from "./paths.ts";
-import { openSource, type SourceSpec, sourceSpecs } from "./sources.ts";
+import { openSource, type SourceSpec, sourceSpecs } from "./inventory/sources.ts";
 
 /** How long an inventory may take to answer. */
 const PROBE_TIMEOUT_MS = 15_000;

@@ -14,15 +14,15 @@ import { ConsoleServer } from "./console/ssh-server.ts";
 import { Inventory } from "./inventory/inventory.ts";
 import { MirrorKeeper } from "./links/mirror-keeper.ts";
 import type { Log } from "../shared/log.ts";
-import { ManagerService } from "./manager-service.ts";
-import { Messages } from "./messages.ts";
+import { ManagerService } from "./service/manager-service.ts";
+import { Messages } from "./delivery/messages.ts";
 import { Metrics } from "./metrics.ts";
 import { type Places, SOCKET_NAME } from "./paths.ts";
 import { type Closable, RunningSet } from "./running-set.ts";
-import { openSource, type SourceSpec, sourceSpecs } from "./sources.ts";
+import { openSource, type SourceSpec, sourceSpecs } from "./inventory/sources.ts";
 import { openStore } from "./store/open-store.ts";
 import type { Store, WaitingMessage } from "./store/store.ts";
-import { Vms } from "./vms.ts";
+import { Vms } from "./vms/vms.ts";
 
 /** How often messages that waited too long are looked for. */
 const EXPIRE_EVERY_MS = 1_000;

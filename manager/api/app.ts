@@ -15,7 +15,7 @@ import { describeIssues } from "../../shared/protocol/message.ts";
 import type { Authenticator } from "../access/authenticator.ts";
 import type { Principal } from "../access/principal.ts";
 import type { Log } from "../../shared/log.ts";
-import type { Service } from "../service.ts";
+import type { Service } from "../service/service.ts";
 import { principalOf } from "./authenticate.ts";
 import type { Call, Calls } from "./calls.ts";
 import { answerClientError } from "./client-error.ts";

@@ -1,7 +1,7 @@
 /** The manager's HTTP API at all of its doors. */
 import type { Authenticator } from "../access/authenticator.ts";
 import type { Log } from "../../shared/log.ts";
-import type { Service } from "../service.ts";
+import type { Service } from "../service/service.ts";
 import { Door, type DoorOptions } from "./door.ts";
 import { type ApiLimits, defaultApiLimits } from "./limits.ts";
 import { StreamQuota } from "./stream-quota.ts";

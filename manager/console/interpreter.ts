@@ -2,7 +2,7 @@
 import { CommandError, usageError } from "../../shared/cli/failure.ts";
 import type { Principal } from "../access/principal.ts";
 import type { Log } from "../../shared/log.ts";
-import type { Service } from "../service.ts";
+import type { Service } from "../service/service.ts";
 import { type Answer, type Outcome, shapeAnswer } from "./answer.ts";
 import { type CommandLine, parseCommandLine } from "./command-line.ts";
 import { runCommand } from "./commands/command.ts";

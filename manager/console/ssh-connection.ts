@@ -8,7 +8,7 @@ import { exitCodes } from "../../shared/protocol/errors.ts";
 import type { Authenticator } from "../access/authenticator.ts";
 import type { Principal } from "../access/principal.ts";
 import type { Log } from "../../shared/log.ts";
-import type { Service } from "../service.ts";
+import type { Service } from "../service/service.ts";
 import { Interpreter } from "./interpreter.ts";
 import { runLines, runOne, runTerminal } from "./shell.ts";
 import { Login } from "./ssh-login.ts";

@@ -4,7 +4,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { CommandError, systemCode } from "../../shared/cli/failure.ts";
 import type { Authenticator } from "../access/authenticator.ts";
 import type { Log } from "../../shared/log.ts";
-import type { Service } from "../service.ts";
+import type { Service } from "../service/service.ts";
 import { openHostKey } from "./host-key.ts";
 import { SshConnection } from "./ssh-connection.ts";
 

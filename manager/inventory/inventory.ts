@@ -2,7 +2,7 @@
 import { aborted } from "../../shared/abort.ts";
 import type { Log } from "../../shared/log.ts";
 import type { StoredVm } from "../store/store.ts";
-import type { Vm } from "../vm.ts";
+import type { Vm } from "../vms/vm.ts";
 import type { InventorySink, InventorySource } from "./source.ts";
 
 /** Names and reasons are written by others. A name is often a file's, and those have at most 255 bytes. */

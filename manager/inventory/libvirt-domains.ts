@@ -5,7 +5,7 @@ import { domainStatus } from "../../shared/libvirt/domain-state.ts";
 import { readDomain } from "../../shared/libvirt/domain-xml.ts";
 import { virsh } from "../../shared/libvirt/virsh.ts";
 import { newNonce } from "../../shared/random.ts";
-import type { Vm } from "../vm.ts";
+import type { Vm } from "../vms/vm.ts";
 import { inParallel } from "./in-parallel.ts";
 import { readUuid } from "./uuid.ts";
 

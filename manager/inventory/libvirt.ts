@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable } from "node:stream";
 import { systemCode } from "../../shared/cli/failure.ts";
 import { connectTo, virshMessage, VirshMissingError } from "../../shared/libvirt/virsh.ts";
-import type { Vm } from "../vm.ts";
+import type { Vm } from "../vms/vm.ts";
 import { type LibvirtEvent, parseLibvirtEvent } from "./libvirt-events.ts";
 import { LibvirtDomains } from "./libvirt-domains.ts";
 import { linesOf } from "./lines.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { aborted } from "../../shared/abort.ts";
 import { CommandError, systemCode } from "../../shared/cli/failure.ts";
-import type { Vm } from "../vm.ts";
+import type { Vm } from "../vms/vm.ts";
 import { FolderWatch } from "./folder-watch.ts";
 import type { QmpEvent } from "./qmp.ts";
 import { QmpFollower } from "./qmp-follower.ts";

@@ -1,7 +1,7 @@
 /** Follows the QEMU behind one QMP socket, from its greeting to its end. */
 import { systemCode } from "../../shared/cli/failure.ts";
 import type { VmStatus } from "../../shared/vm-status.ts";
-import type { Vm } from "../vm.ts";
+import type { Vm } from "../vms/vm.ts";
 import { QmpClient, QmpClosedError, type QmpEvent } from "./qmp.ts";
 import {
   endStatus,

@@ -1,5 +1,5 @@
 /** Where VMs are found: libvirt, a directory of QMP sockets, a file. */
-import type { Vm } from "../vm.ts";
+import type { Vm } from "../vms/vm.ts";
 
 /** What a source tells the inventory. VMs are known by id; a source speaks of its own alone. */
 export interface InventorySink {

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import * as z from "zod/mini";
 import { CommandError, systemCode } from "../../shared/cli/failure.ts";
 import { describeIssues } from "../../shared/protocol/message.ts";
-import type { Vm } from "../vm.ts";
+import type { Vm } from "../vms/vm.ts";
 import { FolderWatch } from "./folder-watch.ts";
 import { inParallel } from "./in-parallel.ts";
 import type { InventorySink, InventorySource } from "./source.ts";

@@ -1,7 +1,7 @@
 /** VMs as they were last seen, and what their guests' caches held. */
 import type { DatabaseSync } from "node:sqlite";
 import type { WireEntry } from "../../shared/protocol/message.ts";
-import type { Vm } from "../vm.ts";
+import type { Vm } from "../vms/vm.ts";
 import { Statement } from "./statement.ts";
 import type { AgentFacts, MirrorChange, MirroredEntry, StoredMirror, StoredVm } from "./store.ts";
 

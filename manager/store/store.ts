@@ -12,7 +12,7 @@ import type {
   VmRef,
 } from "../../shared/api/schemas.ts";
 import type { Params, WireEntry } from "../../shared/protocol/message.ts";
-import type { Vm } from "../vm.ts";
+import type { Vm } from "../vms/vm.ts";
 
 /** A change, as it will be sent to the guest: the same messageId for every attempt. */
 export type Change = { [M in ChangeMethod]: { method: M; params: Params<M> } }[ChangeMethod];

@@ -1,4 +1,4 @@
-import type { Service } from "../../service.ts";
+import type { Service } from "../../service/service.ts";
 import type { Handlers } from "../handler.ts";
 
 export function auditHandlers(service: Service): Handlers<"listAudit"> {

@@ -1,5 +1,5 @@
 import type { FleetEvent } from "../../../shared/api/schemas.ts";
-import type { Service } from "../../service.ts";
+import type { Service } from "../../service/service.ts";
 import type { Handlers } from "../handler.ts";
 
 export function fleetHandlers(service: Service): Handlers<"sendFleet"> {

@@ -1,5 +1,5 @@
 /** Every endpoint's handler: each asks one thing of the service. */
-import type { Service } from "../../service.ts";
+import type { Service } from "../../service/service.ts";
 import type { Handlers } from "../handler.ts";
 import { auditHandlers } from "./audit.ts";
 import { fleetHandlers } from "./fleet.ts";

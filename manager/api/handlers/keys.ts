@@ -1,7 +1,7 @@
 import type { Cursor } from "../../../shared/protocol/message.ts";
 import { watchPosition } from "../../../shared/api/endpoints.ts";
 import { usageError } from "../../../shared/cli/failure.ts";
-import type { Service, WatchEvent } from "../../service.ts";
+import type { Service, WatchEvent } from "../../service/service.ts";
 import type { Handlers, Request } from "../handler.ts";
 
 export function keyHandlers(service: Service): Handlers<"listKeys" | "getKey" | "watchKeys"> {

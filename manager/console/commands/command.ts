@@ -1,7 +1,7 @@
 /** What a command of the console is, and how its words are checked against what it takes. */
 import { CommandError, usageError } from "../../../shared/cli/failure.ts";
 import type { Principal } from "../../access/principal.ts";
-import type { Service } from "../../service.ts";
+import type { Service } from "../../service/service.ts";
 import type { CommandLine } from "../command-line.ts";
 
 export interface CommandContext {

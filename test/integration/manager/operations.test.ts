@@ -120,7 +120,9 @@ describe("SIGHUP", () => {
     const extra = join(manager.directory, "extra.sock");
     await manager.configure({ sockets: [{ path: extra, mode: "0666", role: "read" }] });
     manager.signal("SIGHUP");
-    await vi.waitFor(async () => { expect((await stat(extra)).mode & 0o777).toBe(0o666); }, SOON);
+    await vi.waitFor(async () => {
+      expect((await stat(extra)).mode & 0o777).toBe(0o666);
+    }, SOON);
     await manager.configure({});
     manager.signal("SIGHUP");
     await vi.waitFor(() => expect(stat(extra)).rejects.toMatchObject({ code: "ENOENT" }), SOON);
@@ -131,7 +133,9 @@ describe("SIGHUP", () => {
     const manager = await manage([]);
     await writeFile(manager.configPath, '{"inventory":5}');
     manager.signal("SIGHUP");
-    await vi.waitFor(async () => { expect(await manager.logged("reload-failed")).toHaveLength(1); }, SOON);
+    await vi.waitFor(async () => {
+      expect(await manager.logged("reload-failed")).toHaveLength(1);
+    }, SOON);
     expect((await manager.get("/health")).status).toBe(200);
   });
 });
@@ -142,7 +146,9 @@ describe("SIGTERM", () => {
     const manager = await manage([{ name: "web1", socket: agent.channelPath }]);
     await manager.untilLink("web1", "up");
     const sending = manager.set("web1", "last", "word", { waitFor: "delivered" });
-    await vi.waitFor(async () => { expect(await agent.list()).toHaveLength(1); }, SOON);
+    await vi.waitFor(async () => {
+      expect(await agent.list()).toHaveLength(1);
+    }, SOON);
     expect(await manager.kill("SIGTERM")).toBe(0);
     expect((await sending).state).toBe("delivered");
     await expect(stat(manager.socketPath)).rejects.toMatchObject({ code: "ENOENT" });

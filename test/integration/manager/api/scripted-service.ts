@@ -16,7 +16,7 @@ import {
   TooManyAttemptsError,
 } from "../../../../manager/access/authenticator.ts";
 import type { Principal } from "../../../../manager/access/principal.ts";
-import type { Service, WatchEvent, WatchOptions } from "../../../../manager/service.ts";
+import type { Service, WatchEvent, WatchOptions } from "../../../../manager/service/service.ts";
 
 export const EPOCH = "00112233445566aa";
 const NOW = "2026-11-21T09:00:00.000Z";

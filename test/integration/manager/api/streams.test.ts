@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest";
 import { CommandError } from "../../../../shared/cli/failure.ts";
-import type { WatchEvent } from "../../../../manager/service.ts";
+import type { WatchEvent } from "../../../../manager/service/service.ts";
 import { ApiUnderTest } from "./http.ts";
 import { aborted, changed, EPOCH, untilAborted, web } from "./scripted-service.ts";
 

@@ -10,7 +10,7 @@ import {
 } from "../../../../manager/access/authenticator.ts";
 import type { Principal } from "../../../../manager/access/principal.ts";
 import { type ConsoleOptions, ConsoleServer } from "../../../../manager/console/ssh-server.ts";
-import type { Service } from "../../../../manager/service.ts";
+import type { Service } from "../../../../manager/service/service.ts";
 import { memoryLog, noSuchVm, ol6, receipt, scriptedService } from "../../../unit/manager/console/scripted-service.ts";
 import { SshClient } from "./ssh.ts";
 

@@ -2,7 +2,7 @@
 import { vi } from "vitest";
 import { Inventory, type InventoryChange, type KnownVm } from "../../../../manager/inventory/inventory.ts";
 import type { InventorySource } from "../../../../manager/inventory/source.ts";
-import type { Vm } from "../../../../manager/vm.ts";
+import type { Vm } from "../../../../manager/vms/vm.ts";
 
 export class RunningInventory implements AsyncDisposable {
   readonly changes: InventoryChange[] = [];

@@ -6,7 +6,7 @@ import { MAX_VALUE } from "../../../../shared/protocol/limits.ts";
 import type { Principal } from "../../../../manager/access/principal.ts";
 import { Interpreter } from "../../../../manager/console/interpreter.ts";
 import { formatLocalTime } from "../../../../manager/console/local-time.ts";
-import type { Service } from "../../../../manager/service.ts";
+import type { Service } from "../../../../manager/service/service.ts";
 import { admin, memoryLog, noSuchVm, ol6, receipt, received, scriptedService, VM_ID } from "./scripted-service.ts";
 
 const TIME = /^Time: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \S+$/;

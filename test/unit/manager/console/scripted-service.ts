@@ -2,7 +2,7 @@ import { CommandError } from "../../../../shared/cli/failure.ts";
 import type { Receipt, ReceivedMessage, VmSummary } from "../../../../shared/api/schemas.ts";
 import type { Principal } from "../../../../manager/access/principal.ts";
 import type { Log } from "../../../../shared/log.ts";
-import type { Service } from "../../../../manager/service.ts";
+import type { Service } from "../../../../manager/service/service.ts";
 
 export const admin: Principal = { name: "admin", via: "ssh:127.0.0.1", role: "admin", vms: ["*"], keys: [""] };
 

@@ -8,7 +8,7 @@ const receipt = (state: MessageState): Receipt => {
   return { messageId: "m", state, ...(state !== "queued" && { deliveredAt }) } as Receipt;
 };
 
-function wait(awaited: "delivered" | "acknowledged", { now = "queued" as MessageState, waitMs = 60_000 } = {}) {
+function wait(awaited: "delivered" | "acknowledged", { now = "queued", waitMs = 60_000 } = {}) {
   const board = new ReceiptBoard();
   const awaiting = board.until("m", awaited, { current: () => Promise.resolve(receipt(now)), waitMs });
   return { board, awaiting };

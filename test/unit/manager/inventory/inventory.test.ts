@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Inventory, type InventoryChange, type KnownVm } from "../../../../manager/inventory/inventory.ts";
 import type { InventorySink, InventorySource } from "../../../../manager/inventory/source.ts";
-import type { Vm } from "../../../../manager/vm.ts";
+import type { Vm } from "../../../../manager/vms/vm.ts";
 import { aborted } from "../../../../shared/abort.ts";
 
 const A = "aaaaaaaa-0000-4000-8000-000000000000";

@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it, vi } from "vitest";
 import { QmpClient, type QmpEvent, type QmpOptions } from "../../../../manager/inventory/qmp.ts";
 import { QmpFollower } from "../../../../manager/inventory/qmp-follower.ts";
 import { listeningPath } from "../../../../manager/inventory/qmp-vm.ts";
-import type { Vm } from "../../../../manager/vm.ts";
+import type { Vm } from "../../../../manager/vms/vm.ts";
 import { FakeQemu, WELL } from "./fake-qemu.ts";
 
 afterEach(() => {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { parseStaticFile, StaticFileSource } from "../../../../manager/inventory/static-file.ts";
-import type { Vm } from "../../../../manager/vm.ts";
+import type { Vm } from "../../../../manager/vms/vm.ts";
 
 const host = "host1";
 const uuid = "5e0d9c5c-6f4e-4d0b-9a39-1d8f3a5f1c11";

@@ -6,7 +6,7 @@ import { MAX_CACHE_LIMIT, MAX_TOMBSTONES } from "../../../../shared/protocol/lim
 import type { WireChange, WireEntry } from "../../../../shared/protocol/message.ts";
 
 const epoch = "00000000000000aa";
-const anyKey = (_key: string): boolean => true;
+const anyKey: (key: string) => boolean = () => true;
 
 function entry(key: string, value: string, revision: number, more: Partial<WireEntry> = {}): WireEntry {
   return { key, value, setBy: "guest", setAt: "2026-11-21T00:00:00.000Z", ageMs: 1_000, revision, ...more };

@@ -1,6 +1,6 @@
 /** A virtual machine as an inventory describes it. */
-import type { VmRef } from "../shared/api/schemas.ts";
-import type { VmStatus } from "../shared/vm-status.ts";
+import type { VmRef } from "../../shared/api/schemas.ts";
+import type { VmStatus } from "../../shared/vm-status.ts";
 
 export interface Vm {
   /** Its UUID, lower case, with hyphens: what it is known by, whatever it is called. */

@@ -19,18 +19,18 @@ import type {
   User,
   UserChange,
   VmSummary,
-} from "../shared/api/schemas.ts";
-import { linkStates } from "../shared/api/schemas.ts";
-import { asFailure, CommandError } from "../shared/cli/failure.ts";
-import { listAll } from "../shared/list-all.ts";
-import { MAX_PAYLOAD } from "../shared/protocol/limits.ts";
-import type { Result, WireEntry } from "../shared/protocol/message.ts";
-import { printable } from "../shared/terminal-text.ts";
-import { version } from "../shared/version.ts";
-import type { Accounts } from "./access/accounts.ts";
-import type { AuditLog } from "./access/audit-log.ts";
-import { assertMayDo, assertMaySeeAll, assertMayUseKey, maySeeVm, mayUseKey } from "./access/permissions.ts";
-import type { Principal } from "./access/principal.ts";
+} from "../../shared/api/schemas.ts";
+import { linkStates } from "../../shared/api/schemas.ts";
+import { asFailure, CommandError } from "../../shared/cli/failure.ts";
+import { listAll } from "../../shared/list-all.ts";
+import { MAX_PAYLOAD } from "../../shared/protocol/limits.ts";
+import type { Result, WireEntry } from "../../shared/protocol/message.ts";
+import { printable } from "../../shared/terminal-text.ts";
+import { version } from "../../shared/version.ts";
+import type { Accounts } from "../access/accounts.ts";
+import type { AuditLog } from "../access/audit-log.ts";
+import { assertMayDo, assertMaySeeAll, assertMayUseKey, maySeeVm, mayUseKey } from "../access/permissions.ts";
+import type { Principal } from "../access/principal.ts";
 import {
   ask,
   assertWasHeard,
@@ -42,15 +42,15 @@ import {
   secretElsewhere,
 } from "./answers.ts";
 import { asCompleted } from "./as-completed.ts";
-import { keysOf } from "./delivery/keys-of.ts";
-import type { Inventory } from "./inventory/inventory.ts";
-import { isoTime, type ManagedVm } from "./managed-vm.ts";
-import type { Metrics } from "./metrics.ts";
-import { type Messages, receiptOf, type Sending } from "./messages.ts";
+import { keysOf } from "../delivery/keys-of.ts";
+import type { Inventory } from "../inventory/inventory.ts";
+import { isoTime, type ManagedVm } from "../vms/managed-vm.ts";
+import type { Metrics } from "../metrics.ts";
+import { type Messages, receiptOf, type Sending } from "../delivery/messages.ts";
 import { News } from "./news.ts";
 import type { ReceiptWait, Service, WatchEvent, WatchOptions } from "./service.ts";
-import type { Store } from "./store/store.ts";
-import type { Vms } from "./vms.ts";
+import type { Store } from "../store/store.ts";
+import type { Vms } from "../vms/vms.ts";
 
 /** Guests asked at once by one fleet's call. Not measured. */
 const GUESTS_ASKED_AT_ONCE = 100;

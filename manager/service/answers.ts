@@ -1,10 +1,16 @@
 /** What the service answers, made out of what the guest, the mirror and the store have. */
-import type { FleetResult, FleetSummary, NewMessage, PendingChange, ReceivedMessage } from "../shared/api/schemas.ts";
-import { asFailure, CommandError } from "../shared/cli/failure.ts";
-import { NoAnswerError } from "../shared/peer.ts";
-import type { WireEntry } from "../shared/protocol/message.ts";
-import { ageInWords, printable } from "../shared/terminal-text.ts";
-import { isoTime, type ManagedVm } from "./managed-vm.ts";
+import type {
+  FleetResult,
+  FleetSummary,
+  NewMessage,
+  PendingChange,
+  ReceivedMessage,
+} from "../../shared/api/schemas.ts";
+import { asFailure, CommandError } from "../../shared/cli/failure.ts";
+import { NoAnswerError } from "../../shared/peer.ts";
+import type { WireEntry } from "../../shared/protocol/message.ts";
+import { ageInWords, printable } from "../../shared/terminal-text.ts";
+import { isoTime, type ManagedVm } from "../vms/managed-vm.ts";
 
 /** Asks the guest for something that only it knows. Throws CommandError: `unreachable` or `held` when it cannot be asked. */
 export async function ask<T>(vm: ManagedVm, question: () => Promise<T>): Promise<T> {

@@ -21,9 +21,9 @@ import type {
   User,
   UserChange,
   VmSummary,
-} from "../shared/api/schemas.ts";
-import type { Cursor, Result } from "../shared/protocol/message.ts";
-import type { Principal } from "./access/principal.ts";
+} from "../../shared/api/schemas.ts";
+import type { Cursor, Result } from "../../shared/protocol/message.ts";
+import type { Principal } from "../access/principal.ts";
 
 /** What a watch says. The first is `changed`: a snapshot, or what was missed; `link` when the VM's link changed its state. */
 export type WatchEvent = { type: "changed"; batch: ChangedBatch } | { type: "link"; vm: VmSummary };

@@ -1,13 +1,13 @@
 /** All VMs the manager knows, by what the inventory says of them, and who may see which. */
-import type { VmSelection } from "../shared/api/schemas.ts";
-import { CommandError, usageError } from "../shared/cli/failure.ts";
-import { isPattern, matchesVm } from "../shared/vm-pattern.ts";
-import { maySeeVm } from "./access/permissions.ts";
-import type { Principal } from "./access/principal.ts";
-import type { InventoryChange } from "./inventory/inventory.ts";
+import type { VmSelection } from "../../shared/api/schemas.ts";
+import { CommandError, usageError } from "../../shared/cli/failure.ts";
+import { isPattern, matchesVm } from "../../shared/vm-pattern.ts";
+import { maySeeVm } from "../access/permissions.ts";
+import type { Principal } from "../access/principal.ts";
+import type { InventoryChange } from "../inventory/inventory.ts";
 import { ManagedVm, type ManagedVmOptions } from "./managed-vm.ts";
-import type { Metrics } from "./metrics.ts";
-import type { StoredMirror, StoredVm } from "./store/store.ts";
+import type { Metrics } from "../metrics.ts";
+import type { StoredMirror, StoredVm } from "../store/store.ts";
 
 export interface VmsOptions extends Omit<ManagedVmOptions, "metrics"> {
   metrics: Metrics;

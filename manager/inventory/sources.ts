@@ -1,9 +1,9 @@
 /** Which inventories a configuration names. */
-import type { Config } from "./config.ts";
-import { LibvirtSource } from "./inventory/libvirt.ts";
-import { QmpDirectorySource } from "./inventory/qmp-directory.ts";
-import type { InventorySource } from "./inventory/source.ts";
-import { StaticFileSource } from "./inventory/static-file.ts";
+import type { Config } from "../config.ts";
+import { LibvirtSource } from "./libvirt.ts";
+import { QmpDirectorySource } from "./qmp-directory.ts";
+import type { InventorySource } from "./source.ts";
+import { StaticFileSource } from "./static-file.ts";
 
 export type SourceSpec =
   { type: "libvirt"; uri: string } | { type: "qmp"; directory: string } | { type: "file"; path: string };

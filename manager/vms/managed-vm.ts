@@ -1,12 +1,12 @@
 /** One VM and everything the manager has for it: its description, its link, its mirror, the messages that wait for it. */
-import type { LinkState, Receipt, VmRef, VmSummary } from "../shared/api/schemas.ts";
-import type { Finding } from "./links/guest-history.ts";
-import { Delivery } from "./delivery/delivery.ts";
-import { type GuestMessage, Link, type LinkOwner, type LinkStatus } from "./links/link.ts";
-import { Mirror } from "./links/mirror.ts";
-import type { Allowance } from "./links/throttle.ts";
-import type { Log } from "../shared/log.ts";
-import type { VmMetrics } from "./metrics.ts";
+import type { LinkState, Receipt, VmRef, VmSummary } from "../../shared/api/schemas.ts";
+import type { Finding } from "../links/guest-history.ts";
+import { Delivery } from "../delivery/delivery.ts";
+import { type GuestMessage, Link, type LinkOwner, type LinkStatus } from "../links/link.ts";
+import { Mirror } from "../links/mirror.ts";
+import type { Allowance } from "../links/throttle.ts";
+import type { Log } from "../../shared/log.ts";
+import type { VmMetrics } from "../metrics.ts";
 import type {
   AgentFacts,
   MirrorChange,
@@ -14,7 +14,7 @@ import type {
   Store,
   StoredMirror,
   WaitingMessage,
-} from "./store/store.ts";
+} from "../store/store.ts";
 import type { Vm } from "./vm.ts";
 
 export interface GuestQuotas {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { asCompleted } from "../../../manager/as-completed.ts";
+import { asCompleted } from "../../../../manager/service/as-completed.ts";
 
 async function collect<T>(source: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];

@@ -1,11 +1,11 @@
 /** Messages to VMs: kept on disk first, then handed to the VM's delivery; and the fate of each. */
 import { createHash } from "node:crypto";
-import type { NewMessage, Receipt } from "../shared/api/schemas.ts";
-import { CommandError } from "../shared/cli/failure.ts";
-import { newMessageId } from "../shared/random.ts";
-import { ReceiptBoard } from "./delivery/receipt-board.ts";
-import type { ManagedVm } from "./managed-vm.ts";
-import type { Change, Kept, MessageToKeep, Store } from "./store/store.ts";
+import type { NewMessage, Receipt } from "../../shared/api/schemas.ts";
+import { CommandError } from "../../shared/cli/failure.ts";
+import { newMessageId } from "../../shared/random.ts";
+import { ReceiptBoard } from "./receipt-board.ts";
+import type { ManagedVm } from "../vms/managed-vm.ts";
+import type { Change, Kept, MessageToKeep, Store } from "../store/store.ts";
 
 /** How long a request waits for what it awaits, unless it says so itself. */
 const DEFAULT_WAIT_MS = 10_000;
