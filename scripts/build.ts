@@ -4,15 +4,19 @@
  */
 import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { build, type Plugin } from "esbuild";
+import { build, type BuildOptions, type Plugin } from "esbuild";
 
 const root = join(import.meta.dirname, "..");
 
-/** Entry points by the name of their file. */
-const programs = { agent: "agent/main.ts", vmmessage: "host-cli/main.ts", vmmessaged: "manager/main.ts" };
-
-/** Threads of programs, which need a file of their own. */
-const threads = { "vmmessaged-store": "manager/store/worker.ts" };
+/** Entry points by the name of their file, and what runs them. */
+const programs = {
+  agent: { main: "agent/main.ts", interpreter: "/usr/bin/env node" },
+  vmmessage: { main: "host-cli/main.ts", interpreter: "/usr/bin/env node" },
+  // A manager's objects live long: less room for young ones saves it 32 MiB (docs/benchmarks.md).
+  vmmessaged: { main: "manager/main.ts", interpreter: "/usr/bin/env -S node --max-semi-space-size=8" },
+  /** A thread of vmmessaged, which needs a file of its own. */
+  "vmmessaged-store": { main: "manager/store/worker.ts", interpreter: "/usr/bin/env node" },
+};
 
 /** Writes the bundles to `outDir`, emptied before; `plugins` change what goes in, for tests of what must not. */
 export async function buildBundles({ outDir, plugins = [] }: { outDir: string; plugins?: Plugin[] }): Promise<void> {
@@ -20,24 +24,31 @@ export async function buildBundles({ outDir, plugins = [] }: { outDir: string; p
   await mkdir(outDir, { recursive: true });
   // The project's own package.json says that .js files are modules.
   await writeFile(join(outDir, "package.json"), '{ "type": "commonjs" }\n');
-  await build({
-    absWorkingDir: root,
-    entryPoints: { ...programs, ...threads },
-    outdir: outDir,
-    bundle: true,
-    format: "cjs",
-    platform: "node",
-    target: "node24",
-    // serialport has a native addon, and is needed by tty channels only; ssh2 tries the others and does without them
-    external: ["serialport", "cpu-features", "*.node"],
-    define: { "import.meta.dirname": "__dirname", "import.meta.filename": "__filename" },
-    plugins: [dropSubprocesses, ...plugins],
-    banner: { js: "#!/usr/bin/env node" },
-    minify: true,
-    logLevel: "warning",
-  });
-  for (const program of Object.keys(programs)) await chmod(join(outDir, `${program}.js`), 0o755);
+  for (const [name, { main, interpreter }] of Object.entries(programs)) {
+    const outfile = join(outDir, `${name}.js`);
+    await build({
+      ...shared,
+      entryPoints: [main],
+      outfile,
+      banner: { js: `#!${interpreter}` },
+      plugins: [dropSubprocesses, ...plugins],
+    });
+    await chmod(outfile, 0o755);
+  }
 }
+
+const shared: BuildOptions = {
+  absWorkingDir: root,
+  bundle: true,
+  format: "cjs",
+  platform: "node",
+  target: "node24",
+  // serialport has a native addon, and is needed by tty channels only; ssh2 tries the others and does without them
+  external: ["serialport", "cpu-features", "*.node"],
+  define: { "import.meta.dirname": "__dirname", "import.meta.filename": "__filename" },
+  minify: true,
+  logLevel: "warning",
+};
 
 /** commander loads child_process, 3 ms of a start, for subcommands that are programs of their own; there are none. */
 const dropSubprocesses: Plugin = {

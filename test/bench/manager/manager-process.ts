@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { rename, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { createTemporaryDirectory, removeTemporaryDirectory } from "../../vm/harness/temporary-directory.ts";
 import { waitFor } from "../../vm/harness/wait-for.ts";
 import { childEnvironment } from "../local-agent.ts";
@@ -30,8 +30,12 @@ export class ManagerProcess implements AsyncDisposable {
     const config = join(directory, "manager.json");
     await writeFile(config, JSON.stringify({ inventory: { files: [join(directory, "vms.json")] } }));
     const places = [`--state-dir=${join(directory, "state")}`, `--run-dir=${join(directory, "run")}`];
-    const command = [join(bundle, "vmmessaged.js"), `--config=${config}`, ...places];
-    const child = spawn(process.execPath, command, { env: childEnvironment, stdio: "ignore" });
+    // As it is shipped: its first line says how Node is to run it.
+    const env = {
+      ...childEnvironment,
+      PATH: `${dirname(process.execPath)}${delimiter}${childEnvironment["PATH"] ?? ""}`,
+    };
+    const child = spawn(join(bundle, "vmmessaged.js"), [`--config=${config}`, ...places], { env, stdio: "ignore" });
     const manager = new ManagerProcess(directory, child);
     try {
       await waitFor("the manager", () => manager.calls.linksUp().then(Number.isInteger, () => false));

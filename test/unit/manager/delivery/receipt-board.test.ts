@@ -8,7 +8,8 @@ const receipt = (state: MessageState): Receipt => {
   return { messageId: "m", state, ...(state !== "queued" && { deliveredAt }) } as Receipt;
 };
 
-function wait(awaited: "delivered" | "acknowledged", { now = "queued", waitMs = 60_000 } = {}) {
+function wait(awaited: "delivered" | "acknowledged", options: { now?: MessageState; waitMs?: number } = {}) {
+  const { now = "queued", waitMs = 60_000 } = options;
   const board = new ReceiptBoard();
   const awaiting = board.until("m", awaited, { current: () => Promise.resolve(receipt(now)), waitMs });
   return { board, awaiting };
