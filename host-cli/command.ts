@@ -122,6 +122,11 @@ export interface MessagesCommand extends CommonOptions {
   limit: number | undefined;
 }
 
+export interface ForgetCommand extends CommonOptions {
+  name: "forget";
+  vm: string;
+}
+
 export interface ReceiptCommand extends CommonOptions {
   name: "receipt";
   messageId: string;
@@ -179,6 +184,7 @@ export type VmCommand =
 export type ManagerCommand =
   | FleetCommand
   | VmsCommand
+  | ForgetCommand
   | MessagesCommand
   | ReceiptCommand
   | UserCommand

@@ -141,10 +141,11 @@ function managerCommand(
   switch (word) {
     case "vms":
       return { ...common, name: "vms", pattern: operands[0] };
+    case "forget":
+      return { ...common, name: "forget", vm: neededVm(common) };
     case "messages": {
-      if (common.target.vm === undefined) throw usageError("which VM? name it with -v VM");
       const direction = own.received ? "received" : "sent";
-      return { ...common, name: "messages", vm: common.target.vm, direction, limit };
+      return { ...common, name: "messages", vm: neededVm(common), direction, limit };
     }
     case "receipt":
       return { ...common, name: "receipt", messageId: first, waitAck: options.waitAck === true };
@@ -170,6 +171,11 @@ function managerCommand(
     default:
       return unreachable(word);
   }
+}
+
+function neededVm({ target }: CommonOptions): string {
+  if (target.vm === undefined) throw usageError("which VM? name it with -v VM");
+  return target.vm;
 }
 
 /** The command's own name, or what -k and -q stand for. */

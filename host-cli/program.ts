@@ -66,6 +66,7 @@ export type CommandWord =
   | "ping"
   | "doctor"
   | "vms"
+  | "forget"
   | "messages"
   | "receipt"
   | "user list"
@@ -194,6 +195,7 @@ function addManagerCommands(program: Program, words: Words): void {
   const command = adderTo(program, words);
   program.commandsGroup("Commands of the manager:");
   command("vms", "[pattern]", "the VMs that the manager knows, as a table");
+  command("forget", "", "forget a VM that is gone for good, with all that is kept for it");
   command("messages", "", "what was sent to a VM and became of it, the newest first")
     .option("--received", "what came from the VM instead")
     .addOption(limitOption());

@@ -31,6 +31,8 @@ export async function runCommand(command: Command, context: Context): Promise<vo
       return (await import("./commands/vms.ts")).vms(command, context);
     case "messages":
       return (await import("./commands/messages.ts")).messages(command, context);
+    case "forget":
+      return (await import("./commands/forget.ts")).forget(command, context);
     case "receipt":
       return (await import("./commands/receipt.ts")).receipt(command, context);
     case "user":

@@ -240,6 +240,26 @@ describe("bad input gets a clear error", () => {
   });
 });
 
+describe("a VM that is in no inventory any more", () => {
+  test("stays with what waits for it till it is forgotten; one that is still there cannot be", async () => {
+    const gone = { name: "gone", socket: join(directory, "gone") };
+    const listed = [gone, { name: "ol6u3apitest", socket: agent.channelPath }];
+    await manager.list(listed);
+    await vi.waitFor(() => manager.set("gone", "k", "v"), { timeout: 10_000 });
+    expect(await run(["forget", "-v", "gone"])).toMatchObject({
+      code: 5,
+      stderr: expect.stringMatching(/remove it there first/) as string,
+    });
+    await manager.list(listed.slice(1));
+    await vi.waitFor(async () => {
+      expect((await manager.vm("gone")).inventory).toBe("none");
+    });
+    expect((await manager.vm("gone")).pending).toBe(1);
+    expect(await run(["forget", "-v", "gone"])).toEqual({ code: 0, stdout: "VM 'gone' forgotten.\n", stderr: "" });
+    expect((await run(["-v", "gone", "-q", "k"])).code).toBe(2);
+  });
+});
+
 describe("the audit log", () => {
   test("says who did what to which key, from where and how it went; values only when asked, secrets never", async () => {
     await remotely("admin", ["-v", "ol6u3apitest", "-k", "logged", "-V", "shown", "--log"]);
