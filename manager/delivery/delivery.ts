@@ -89,7 +89,9 @@ export class Delivery {
       if (message === undefined) return "none";
       const settlement = await this.#send(message);
       if (settlement === undefined) return "unanswered";
-      settled(await store.settle(message.messageId, settlement, Date.now()), message);
+      const receipt = await store.settle(message.messageId, settlement, Date.now());
+      // After a step of the clock it may have expired meanwhile, and was told so.
+      if (receipt.state !== "expired") settled(receipt, message);
       return "settled";
     } catch (error) {
       failed(error);

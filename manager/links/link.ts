@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { LinkState, ChangeMethod } from "../../shared/api/schemas.ts";
 import { findHolder, type Holder, holderInWords } from "../../shared/channel-holder.ts";
-import type { Channel } from "../../shared/channel.ts";
+import { type Channel, ChannelClosedError } from "../../shared/channel.ts";
 import { connectUnixSocket } from "../../shared/channels/unix-socket.ts";
 import { systemCode } from "../../shared/cli/failure.ts";
 import { Client, DEFAULT_TIMEOUT_MS } from "../../shared/client.ts";
@@ -42,7 +42,6 @@ const MISBEHAVED_PAUSE_MS = 60_000;
 
 /** A guest that starts anew, goes back in time, or ends our watch, again and again, does not keep us busy. */
 const BEGIN_AGAIN_MS = 1_000;
-const WATCH_AGAIN_MS = 100;
 
 export interface LinkStatus {
   state: LinkState;
@@ -95,7 +94,8 @@ export class Link {
   #heardAt: number | undefined;
   /** Why the channel was closed on a guest that breaks the protocol. */
   #misbehaviour: RemoteProtocolError | undefined;
-  #isWatchingAgain = false;
+  /** Of the watch whose batches count. */
+  #watchId = 0;
   #hasNews = false;
   #onNews: (() => void) | undefined;
 
@@ -137,17 +137,25 @@ export class Link {
 
   /** Asks the guest. Rejects with RequestError when it refuses, with NoAnswerError when no answer comes or the link is not up. */
   read<M extends "get" | "list" | "ping" | "info" | "stats">(method: M, params: Params<M>): Promise<Result<M>> {
-    return this.#upClient().then((client) => client.read(method, params));
+    return this.#whileUp((client) => client.read(method, params));
   }
 
   /** Sends a change, again under its messageId while no answer comes, for as long as the link's time-out. */
   change<M extends ChangeMethod>(method: M, params: Params<M>): Promise<Result<M>> {
-    return this.#upClient().then((client) => client.change(method, params));
+    return this.#whileUp((client) => client.change(method, params));
   }
 
-  #upClient(): Promise<Client> {
-    if (this.#client !== undefined && this.#status.state === "up") return Promise.resolve(this.#client);
-    return Promise.reject(new NoAnswerError(`the link is ${this.#status.state}`));
+  async #whileUp<T>(work: (client: Client) => Promise<T>): Promise<T> {
+    if (this.#client === undefined || this.#status.state !== "up") {
+      throw new NoAnswerError(`the link is ${this.#status.state}`);
+    }
+    try {
+      return await work(this.#client);
+    } catch (error) {
+      // A guest that is throttled is not read: that its channel has ended is seen later.
+      if (error instanceof ChannelClosedError) throw new NoAnswerError("the channel was closed", { cause: error });
+      throw error;
+    }
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -209,6 +217,7 @@ export class Link {
         ...(this.#wantsNewEpoch && { newEpoch: true }),
       }),
       greeted: () => {
+        this.#watchId = 0;
         this.#wake();
       },
       answer: (request) => this.#answer(request),
@@ -237,7 +246,8 @@ export class Link {
       } catch (error) {
         if (client !== this.#client) return;
         unread += 1;
-        await this.#silence(error);
+        await this.#silence(error, client);
+        if (client !== this.#client) return;
         // Behind another client our greetings lie unread; one that is answered must not be long past its time.
         if (this.#status.state !== "held") await this.#newsWithin(GREET_AGAIN_MS);
         client.greetAnew();
@@ -278,7 +288,7 @@ export class Link {
   }
 
   #notified({ method, params }: Notification): void {
-    const { owner, mirror } = this.#options;
+    const { owner } = this.#options;
     switch (method) {
       case "changed":
         this.#mirror(params);
@@ -290,7 +300,9 @@ export class Link {
         this.#heartbeat(params);
         return;
       case "watchEnded":
-        void this.#watchAgain(mirror);
+        // Begins again, which watches from where the mirror is.
+        this.#begun = undefined;
+        this.#wake();
         return;
       case "ready":
         return;
@@ -299,6 +311,10 @@ export class Link {
 
   #mirror(batch: NotificationParams<"changed">): void {
     const { owner, mirror } = this.#options;
+    // A request to watch whose answer was late was repeated: the last of the watches counts.
+    if (batch.watch < this.#watchId) return;
+    if (batch.watch > this.#watchId) mirror.abandonSnapshot();
+    this.#watchId = batch.watch;
     try {
       mirror.apply(batch, Date.now());
     } catch (error) {
@@ -322,16 +338,6 @@ export class Link {
     else this.#facts = { ...facts, uptimeMs: beat.uptimeMs };
   }
 
-  async #watchAgain(mirror: Mirror): Promise<void> {
-    if (this.#isWatchingAgain) return;
-    this.#isWatchingAgain = true;
-    const client = this.#client;
-    await pause(WATCH_AGAIN_MS, this.#stopping.signal);
-    const since = mirror.resumeFrom;
-    await client?.read("watch", since === undefined ? {} : { since }).catch(() => undefined);
-    this.#isWatchingAgain = false;
-  }
-
   async #answer(request: Request): Promise<unknown> {
     if (request.method !== "event" && request.method !== "acknowledge" && request.method !== "report") {
       throw new RequestError("unknown-method", `'${request.method}' is not for a host`);
@@ -345,9 +351,11 @@ export class Link {
     return {};
   }
 
-  async #silence(error: unknown): Promise<void> {
+  async #silence(error: unknown, client: Client): Promise<void> {
     const { path } = this.#options;
     const holder = await findHolder(path);
+    // Meanwhile the channel may have ended, and the next one be up.
+    if (client !== this.#client) return;
     if (holder !== undefined) this.#setStatus(heldStatus(holder));
     else this.#setStatus({ state: "silent", reason: whySilent(error) });
   }

@@ -8,6 +8,9 @@ import { RemoteProtocolError } from "../../shared/protocol/errors.ts";
 import type { Cursor, WireChange, WireEntry } from "../../shared/protocol/message.ts";
 import type { MirroredEntry, StoredMirror } from "../store/store.ts";
 
+/** What a guest may make us hold beside its values' bytes: a default cache has room for 1,024 keys. Not measured. */
+const MAX_MIRRORED_KEYS = 32_768;
+
 /** The epoch of a guest that was never heard: no agent's, which are random. */
 const NO_EPOCH = "0000000000000000";
 
@@ -83,8 +86,18 @@ export class Mirror {
   /** Takes a batch in. Throws RemoteProtocolError when it holds more than any cache can; the mirror is then as it was. */
   apply(batch: ChangedBatch, now: number): void {
     if (batch.resync) this.#snapshot = { entries: new Map(), bytes: 0 };
-    if (this.#snapshot === undefined) this.#applyChanges(batch, now);
-    else this.#collect(this.#snapshot, batch, now);
+    try {
+      if (this.#snapshot === undefined) this.#applyChanges(batch, now);
+      else this.#collect(this.#snapshot, batch, now);
+    } catch (error) {
+      this.abandonSnapshot();
+      throw error;
+    }
+  }
+
+  /** Another watch began: what came of a snapshot under way is no part of it. */
+  abandonSnapshot(): void {
+    this.#snapshot = undefined;
   }
 
   get(key: string, now: number): WireEntry | undefined {
@@ -141,7 +154,7 @@ export class Mirror {
   #applyChanges({ epoch, revision, changes }: ChangedBatch, now: number): void {
     if (epoch !== this.#epoch) throw new RemoteProtocolError("changes of another epoch came without a snapshot");
     const added = changes.reduce((sum, change) => sum + ("deleted" in change ? 0 : bytesOf(change)), 0);
-    assertBounded(this.#bytes + added - this.#bytesOfKeys(changes));
+    assertBounded(this.#bytes + added - this.#bytesOfKeys(changes), this.#entries.size + changes.length);
     for (const change of changes) this.#applyChange(change, now);
     this.#revision = Math.max(this.#revision, revision);
   }
@@ -166,8 +179,7 @@ export class Mirror {
       snapshot.bytes += bytesOf(change);
       snapshot.entries.set(change.key, { entry: change, seenAt: now });
     }
-    if (snapshot.bytes > MAX_CACHE_LIMIT) this.#snapshot = undefined;
-    assertBounded(snapshot.bytes);
+    assertBounded(snapshot.bytes, snapshot.entries.size);
     if (more) return;
     this.#snapshot = undefined;
     this.#replaceAll(snapshot, { epoch, revision });
@@ -240,8 +252,9 @@ function isAfter({ revision, key }: { revision: number; key: string }, position:
   return position.key !== undefined && key > position.key;
 }
 
-function assertBounded(bytes: number): void {
+function assertBounded(bytes: number, keys: number): void {
   if (bytes > MAX_CACHE_LIMIT) throw new RemoteProtocolError(`its keys take more than ${MAX_CACHE_LIMIT} bytes`);
+  if (keys > MAX_MIRRORED_KEYS) throw new RemoteProtocolError(`it has more than ${MAX_MIRRORED_KEYS} keys`);
 }
 
 /** About the entry's line in the cache: what a guest may make us hold is bounded by it. */

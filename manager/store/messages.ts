@@ -17,9 +17,6 @@ import type { Change, Kept, MessageToKeep, Settlement, WaitingMessage } from "./
 /** Messages settled as expired in one request, so that others need not wait for thousands. */
 const EXPIRED_AT_ONCE = 500;
 
-/** What a program in the guest has seen was delivered, though its answer is still to come: it cannot expire. */
-const IS_OVER = "expires_at <= :now AND read_at IS NULL AND acknowledged_at IS NULL";
-
 /** One that was handed to the VM may still be answered for so long: an attempt takes less. */
 const ANSWER_GRACE_MS = 30_000;
 
@@ -212,7 +209,7 @@ function prepare(database: DatabaseSync) {
     ),
     next: rows(
       `SELECT ${all} FROM messages
-       WHERE vm_id = :vmId AND settled_at IS NULL AND (expires_at IS NULL OR NOT (${IS_OVER}))
+       WHERE vm_id = :vmId AND settled_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
        ORDER BY sequence LIMIT 1`,
     ),
     begin: new Statement(database, "UPDATE messages SET begun_at = :now WHERE sequence = :sequence"),
@@ -221,10 +218,11 @@ function prepare(database: DatabaseSync) {
        WHERE message_id = :messageId AND settled_at IS NULL RETURNING ${all}`,
     ),
     expire: rows(
-      `UPDATE messages SET settled_at = :now, outcome = 'expired', ${ERASED}
+      `UPDATE messages SET settled_at = :now, ${ERASED},
+         outcome = CASE WHEN read_at IS NULL AND acknowledged_at IS NULL THEN 'expired' ELSE 'delivered' END
        WHERE sequence IN (
          SELECT sequence FROM messages
-         WHERE settled_at IS NULL AND ${IS_OVER} AND (begun_at IS NULL OR expires_at <= :unanswered) LIMIT :limit
+         WHERE settled_at IS NULL AND expires_at <= :now AND (begun_at IS NULL OR expires_at <= :unanswered) LIMIT :limit
        )
        RETURNING ${all}`,
     ),

@@ -140,7 +140,7 @@ export interface Store {
   settle(messageId: string, settlement: Settlement, at: number): Promise<Receipt>;
   /**
    * Settles as expired what should have been delivered by now. What was handed over is given some time for its answer, and
-   * is then expired unconfirmed.
+   * is then expired unconfirmed; what a program in the guest has seen is delivered, though no answer said so.
    */
   expire(now: number): Promise<Receipt[]>;
   /** A program in the guest fetched what these messages set. Ids that are not known or were read before are passed over. */

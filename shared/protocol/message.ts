@@ -22,6 +22,8 @@ export const PROTOCOL_VERSIONS: readonly number[] = [1];
 
 const NONCE = /^[0-9a-f]{16}$/;
 const MESSAGE_ID = /^[A-Za-z0-9._:-]{1,64}$/;
+/** The longest date with time: nanoseconds, and some more. */
+const MAX_TIME_LENGTH = 40;
 const EVENT_NAME = new RegExp(`^[A-Z0-9._-]{1,${MAX_EVENT_NAME}}$`);
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
@@ -85,7 +87,8 @@ export const wireEntry = z.object({
   value: z.optional(text),
   base64: z.optional(base64),
   setBy: setter,
-  setAt: z.iso.datetime(),
+  /** Any number of digits may follow the second: an end to them bounds what an entry takes in memory. */
+  setAt: z.iso.datetime().check(z.maxLength(MAX_TIME_LENGTH)),
   ageMs: count,
   revision: count,
   ttlMs: z.optional(count),

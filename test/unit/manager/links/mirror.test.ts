@@ -69,6 +69,18 @@ describe("a mirror", () => {
     expect(mirror.bytes).toBe(half.length + 8);
   });
 
+  test("refuses more keys than it can hold, however short they are", () => {
+    const keys = Array.from({ length: 32_769 }, (_, index) => entry(`k${index}`, "", 1));
+    expect(() => mirrorOf(snapshot(1, keys))).toThrow(RemoteProtocolError);
+  });
+
+  test("forgets what came of a snapshot when another watch begins", () => {
+    const mirror = mirrorOf(snapshot(1, [entry("old", "1", 1)]), snapshot(2, [entry("a", "1", 2)], { more: true }));
+    mirror.abandonSnapshot();
+    mirror.apply(batch(3, [entry("b", "1", 3)]), 0);
+    expect(keysOf(mirror)).toEqual(["b", "old"]);
+  });
+
   test("refuses changes of an epoch it has no snapshot of", () => {
     const mirror = mirrorOf(snapshot(1, []));
     expect(() => {

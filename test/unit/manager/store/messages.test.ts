@@ -274,12 +274,16 @@ describe("expiry", () => {
     expect(tables.expireSome(NOW).expired).toEqual([]);
   });
 
-  test("passes over what a program in the guest has seen: it was delivered, and its answer is still asked for", () => {
+  test("of what a program in the guest has seen leaves it delivered, though no answer said so", () => {
     const { tables } = openTables();
     tables.keepMessages([message("m", { expiresAt: NOW + SECOND })]);
+    nextId(tables);
     tables.markRead(web1.id, ["m"], NOW);
-    expect(tables.expireSome(NOW + DAY).expired).toEqual([]);
-    expect(nextId(tables, NOW + DAY)).toBe("m");
+    expect(tables.expireSome(NOW + 2 * SECOND).expired).toEqual([]);
+    const [receipt] = tables.expireSome(NOW + DAY).expired;
+    expect(receipt).toMatchObject({ state: "read", deliveredAt: expect.any(String) as string });
+    expect(receipt).not.toHaveProperty("isUnconfirmed");
+    expect(nextId(tables, NOW + DAY)).toBeUndefined();
   });
 });
 

@@ -1,0 +1,139 @@
+/** A link to a guest that does what guests do on bad days: it is played by the protocol's own guest end on a Unix socket. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { Link, type LinkStatus } from "../../../../manager/links/link.ts";
+import { Mirror } from "../../../../manager/links/mirror.ts";
+import { socketChannel } from "../../../../shared/channels/unix-socket.ts";
+import { Peer } from "../../../../shared/peer.ts";
+import { RequestError } from "../../../../shared/protocol/errors.ts";
+import type { NotificationParams } from "../../../../shared/protocol/message.ts";
+import { GuestSession, type Request } from "../../../../shared/protocol/session.ts";
+
+const epoch = "00000000000000aa";
+
+class ScriptedGuest {
+  readonly #server: Server;
+  #socket: Socket | undefined;
+  #peer: Peer<GuestSession> | undefined;
+  watches = 0;
+  refusesWatches = false;
+
+  constructor(path: string) {
+    this.#server = createServer((socket) => {
+      this.#socket = socket;
+      this.#peer = new Peer(this.#session(), socketChannel(socket, "guest"), {
+        answer: (asked) => this.#answer(asked),
+      });
+      this.#peer.run().catch(() => undefined);
+    }).listen(path);
+  }
+
+  changed(batch: Partial<NotificationParams<"changed">>): void {
+    const whole = { watch: this.watches, epoch, revision: 1, more: false, resync: false, changes: [], ...batch };
+    this.#write(this.#peer?.session.notify("changed", whole));
+  }
+
+  endWatch(): void {
+    this.#write(this.#peer?.session.notify("watchEnded", { watch: this.watches, epoch, revision: 1 }));
+  }
+
+  close(): void {
+    this.#socket?.destroy();
+    this.#server.close();
+  }
+
+  #write(bytes: Buffer | undefined): void {
+    if (bytes !== undefined) this.#socket?.write(bytes);
+  }
+
+  #session(): GuestSession {
+    const limits = { cache: 8192, value: 1, key: 1, payload: 1 };
+    const facts = { software: "scripted", uuid: null, bootId: "boot", epoch, revision: 1, limits };
+    return new GuestSession({ role: "host", agentNonce: "00000000000000bb", onHello: () => facts });
+  }
+
+  #answer({ method }: Request): Promise<unknown> {
+    if (method === "ping") return Promise.resolve({ uptimeMs: 1_000 });
+    if (this.refusesWatches) return Promise.reject(new RequestError("failed", "not now"));
+    this.watches += 1;
+    return Promise.resolve({ watch: this.watches, epoch, revision: 1, resync: true });
+  }
+}
+
+let directory: string;
+let guest: ScriptedGuest;
+let link: Link;
+let mirror: Mirror;
+let states: LinkStatus["state"][];
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "vmm-link-"));
+  const path = join(directory, "channel");
+  guest = new ScriptedGuest(path);
+  mirror = new Mirror();
+  states = [];
+  const nothing = (): void => undefined;
+  link = new Link({
+    path,
+    mirror,
+    known: undefined,
+    owner: {
+      statusChanged: ({ state }) => states.push(state),
+      greeted: nothing,
+      mirrored: nothing,
+      read: nothing,
+      received: () => Promise.resolve(),
+      refusedFrame: nothing,
+    },
+    meter: { received: nothing, sent: nothing, throttled: nothing },
+    allowance: { perSecond: 1e9, burst: 1e9 },
+    messageAllowance: { perSecond: 1e9, burst: 1e9 },
+  });
+  link.start();
+  await untilState("up");
+});
+
+afterEach(async () => {
+  await link.stop();
+  guest.close();
+  await rm(directory, { recursive: true });
+});
+
+function untilState(state: LinkStatus["state"]): Promise<void> {
+  return vi.waitFor(() => {
+    expect(link.status.state).toBe(state);
+  }, 10_000);
+}
+
+test("a watch that the guest ends is begun again", async () => {
+  guest.endWatch();
+  await vi.waitFor(() => {
+    expect(guest.watches).toBe(2);
+  }, 10_000);
+  expect(states).toEqual(["up"]);
+});
+
+test("a link whose guest will not be watched again is not up, and tries again", async () => {
+  guest.refusesWatches = true;
+  guest.endWatch();
+  await untilState("silent");
+  expect(link.status.reason).toBe("not now");
+  guest.refusesWatches = false;
+  link.nudge();
+  await untilState("up");
+  expect(guest.watches).toBe(2);
+});
+
+test("only the last of the guest's watches counts", async () => {
+  const entry = { setBy: "guest" as const, setAt: "2026-11-21T00:00:00Z", ageMs: 0, revision: 2 };
+  guest.changed({ watch: 1, resync: true, more: true, changes: [{ ...entry, key: "half a snapshot" }] });
+  guest.changed({ watch: 2, resync: true, changes: [{ ...entry, key: "whole" }] });
+  guest.changed({ watch: 1, changes: [{ ...entry, key: "late" }] });
+  guest.changed({ watch: 2, revision: 3, changes: [{ ...entry, key: "next", revision: 3 }] });
+  await vi.waitFor(() => {
+    expect(mirror.list("", 0).map(({ key }) => key)).toEqual(["next", "whole"]);
+  });
+});
