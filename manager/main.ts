@@ -21,6 +21,9 @@ process.title = "vmmessaged";
 // What virsh prints is read in its own English.
 process.env["LC_ALL"] = "C";
 
+/** To write out what was printed. */
+const END_GRACE_MS = 2_000;
+
 void main();
 
 async function main(): Promise<void> {
@@ -33,6 +36,12 @@ async function main(): Promise<void> {
   } catch (error) {
     process.exitCode = reportFailure(error);
   }
+  endSoon();
+}
+
+/** The program ends when nothing is left to do. Whatever could not be closed shall not keep it: its supervisor waits. */
+function endSoon(): void {
+  setTimeout(() => process.exit(), END_GRACE_MS).unref();
 }
 
 async function runCommand({ name, json, places: named }: Command): Promise<void> {
@@ -69,9 +78,12 @@ async function runUntilSignal(options: Parameters<typeof Manager.start>[0], read
   }
   try {
     await Promise.race([stop.promise, manager.failed]);
-  } finally {
-    await manager.stop();
+  } catch (error) {
+    // This is the cause, and is told; what then fails because of it is in the log.
+    await manager.stop().catch(() => undefined);
+    throw error;
   }
+  await manager.stop();
 }
 
 /** A configuration that cannot be meant changes nothing. */

@@ -2,9 +2,12 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { aborted } from "../shared/abort.ts";
 import type { Receipt } from "../shared/api/schemas.ts";
+import { CommandError } from "../shared/cli/failure.ts";
 import { Accounts } from "./access/accounts.ts";
 import { AuditLog } from "./access/audit-log.ts";
+import { readCertificate } from "./api/certificate.ts";
 import type { DoorOptions } from "./api/door.ts";
 import { defaultApiLimits } from "./api/limits.ts";
 import { ApiServer } from "./api/server.ts";
@@ -22,6 +25,7 @@ import { type Closable, RunningSet } from "./running-set.ts";
 import { openSource, type SourceSpec, sourceSpecs } from "./inventory/sources.ts";
 import { openStore } from "./store/open-store.ts";
 import type { Store, WaitingMessage } from "./store/store.ts";
+import { Turns } from "./turns.ts";
 import { Vms } from "./vms/vms.ts";
 
 /** How often messages that waited too long are looked for. */
@@ -32,6 +36,12 @@ const FIRST_WORD_MS = 5_000;
 
 /** How often what is too old to be kept is removed. */
 const PRUNE_EVERY_MS = 3_600_000;
+
+/**
+ * How long a step of stopping may take. Requests, consoles and the message under way end by themselves in less; systemd
+ * kills what has not ended in 90 s.
+ */
+const STOP_STEP_MS = 15_000;
 
 export interface ManagerOptions {
   config: Config;
@@ -64,6 +74,9 @@ export class Manager {
   readonly #consoles: RunningSet<ConsoleConfig, ConsoleServer>;
   readonly #sources: RunningSet<SourceSpec, Closable>;
   readonly #timers: NodeJS.Timeout[];
+  /** Configurations are applied one at a time. */
+  readonly #turns = new Turns();
+  readonly #stopping = new AbortController();
   readonly #endInventory = new AbortController();
   readonly #inventoryEnded: Promise<void>;
   #stopped: Promise<void> | undefined;
@@ -75,7 +88,8 @@ export class Manager {
     try {
       await manager.#apply(options.config);
     } catch (error) {
-      await manager.stop();
+      // What else fails now is in the log.
+      await manager.stop().catch(() => undefined);
       throw error;
     }
     options.log.info("started", { state: options.places.stateDirectory, vms: manager.#parts.vms.all.length });
@@ -88,17 +102,24 @@ export class Manager {
     this.#options = options;
     this.#parts = parts;
     const streams = new StreamQuota(defaultApiLimits.streamsPerPrincipal);
-    this.#doors = new RunningSet((door) => {
-      return ApiServer.listen({ service, authenticator: accounts, log, streams, doors: [door] });
+    this.#doors = new RunningSet<DoorOptions, ApiServer>({
+      start: (door) => ApiServer.listen({ service, authenticator: accounts, log, streams, doors: [door] }),
+      check: async (door) => {
+        if (door.type === "tls") await readCertificate(door);
+      },
     });
-    this.#consoles = new RunningSet((console) => {
-      const { stateDirectory } = places;
-      return ConsoleServer.start({ ...console, service, authenticator: accounts, log, stateDirectory });
+    this.#consoles = new RunningSet<ConsoleConfig, ConsoleServer>({
+      start: (console) => {
+        const { stateDirectory } = places;
+        return ConsoleServer.start({ ...console, service, authenticator: accounts, log, stateDirectory });
+      },
     });
-    this.#sources = new RunningSet((spec) => {
-      const source = openSource(spec, options.host);
-      inventory.add(source);
-      return Promise.resolve({ close: () => inventory.remove(source.name) });
+    this.#sources = new RunningSet<SourceSpec, Closable>({
+      start: (spec) => {
+        const source = openSource(spec, options.host);
+        inventory.add(source);
+        return Promise.resolve({ close: () => inventory.remove(source.name) });
+      },
     });
     this.#inventoryEnded = inventory.run([], this.#endInventory.signal);
     const every = (ms: number, work: () => Promise<void>): NodeJS.Timeout => {
@@ -117,14 +138,19 @@ export class Manager {
     return this.#parts.failure.promise;
   }
 
-  /** Takes another configuration: what it does not change goes on undisturbed. Certificates are read again in any case. */
+  /**
+   * Takes another configuration: what it does not change goes on undisturbed. Certificates are read again in any case.
+   * Rejects with the first failure, after everything else was applied; when the manager stops, at once.
+   */
   async reload(config: Config): Promise<void> {
     await this.#apply(config);
-    await Promise.all(this.#doors.all.map((door) => door.reloadCertificates()));
     this.#options.log.info("reloaded");
   }
 
-  /** Takes no new requests, lets those under way end, and puts everything away. */
+  /**
+   * Takes no new requests, lets those under way end, and puts everything away. Rejects with what failed first, after
+   * everything else was put away.
+   */
   stop(): Promise<void> {
     this.#stopped ??= this.#stop();
     return this.#stopped;
@@ -132,26 +158,84 @@ export class Manager {
 
   async #stop(): Promise<void> {
     const { vms, keeper, store } = this.#parts;
+    const { log } = this.#options;
     for (const timer of this.#timers) clearInterval(timer);
-    await Promise.all([this.#doors.close(), this.#consoles.close()]);
-    this.#endInventory.abort();
-    await this.#inventoryEnded;
-    await vms.close();
-    await keeper.close();
-    await store.close();
-    this.#options.log.info("stopped");
+    this.#stopping.abort();
+    const failures = await doEach([
+      // A configuration that is being applied opens no door from here on.
+      ["doors", () => inTime(this.#doors.close())],
+      ["consoles", () => inTime(this.#consoles.close())],
+      ["configuration", () => inTime(this.#turns.take(() => Promise.resolve()))],
+      ["inventory", () => inTime(this.#closeInventory())],
+      ["vms", () => inTime(vms.close())],
+      ["mirrors", () => inTime(keeper.close())],
+      // The last, because the others write to it until they are closed.
+      ["store", () => inTime(store.close())],
+    ]);
+    for (const { part, error } of failures) log.error("stop-failed", { part, error });
+    log.info("stopped");
+    throwFirst(failures);
   }
 
-  async #apply(config: Config): Promise<void> {
+  async #closeInventory(): Promise<void> {
+    this.#endInventory.abort();
+    await this.#inventoryEnded;
+  }
+
+  #apply(config: Config): Promise<void> {
+    return this.#turns.take(async () => {
+      if (this.#stopping.signal.aborted) throw new CommandError("unreachable", "the manager stops");
+      const failures = await doEach(this.#sectionsOf(config));
+      for (const { part, error } of failures.slice(1)) this.#options.log.error("not-applied", { part, error });
+      throwFirst(failures);
+    });
+  }
+
+  #sectionsOf(config: Config): Step[] {
     const { uid, places } = this.#options;
     const { live, inventory } = this.#parts;
     Object.assign(live, { quotas: config.quotas, messages: config.messages });
-    await this.#sources.apply(sourceSpecs(config, uid));
-    // Whoever asks first shall not hear that there are no VMs.
-    await Promise.race([inventory.spoken(), sleep(FIRST_WORD_MS, undefined, { ref: false })]);
-    await this.#doors.apply(doorsOf(config, places));
-    await this.#consoles.apply(config.console === undefined ? [] : [config.console]);
+    return [
+      ["inventory", () => this.#sources.apply(sourceSpecs(config, uid))],
+      // Whoever asks first shall not hear that there are no VMs.
+      ["inventory", () => Promise.race([inventory.spoken(), pause(FIRST_WORD_MS), aborted(this.#stopping.signal)])],
+      ["doors", () => this.#doors.apply(doorsOf(config, places))],
+      ["consoles", () => this.#consoles.apply(config.console === undefined ? [] : [config.console])],
+      ...this.#doors.all.map((door): Step => ["certificates", () => door.reloadCertificates()]),
+    ];
   }
+}
+
+/** What it is done to, for the log, and what is done. */
+type Step = readonly [part: string, work: () => Promise<unknown>];
+
+interface FailedStep {
+  part: string;
+  error: unknown;
+}
+
+/** One after the other, each of them whatever became of those before. */
+async function doEach(steps: readonly Step[]): Promise<FailedStep[]> {
+  const failures: FailedStep[] = [];
+  for (const [part, work] of steps) {
+    await work().catch((error: unknown) => failures.push({ part, error }));
+  }
+  return failures;
+}
+
+function throwFirst([first]: readonly FailedStep[]): void {
+  if (first !== undefined) throw first.error;
+}
+
+/** Rejects when the work takes too long; it is not waited for then. */
+async function inTime(work: Promise<unknown>): Promise<void> {
+  const isDone = await Promise.race([work.then(() => true), pause(STOP_STEP_MS).then(() => false)]);
+  if (!isDone) throw new CommandError("failed", `not ended after ${STOP_STEP_MS / 1_000} s`);
+}
+
+/** Keeps no process alive. */
+function pause(ms: number): Promise<void> {
+  return sleep(ms, undefined, { ref: false });
 }
 
 /** Root's own socket, those of others, and the network. */
@@ -173,19 +257,35 @@ function doorsOf({ sockets, listen }: Config, { runDirectory }: Places): DoorOpt
   ];
 }
 
-async function openParts({ config, places, log }: ManagerOptions): Promise<Parts> {
+async function openParts(options: ManagerOptions): Promise<Parts> {
+  const { config, places, log } = options;
   const failure = Promise.withResolvers<never>();
   // Whoever runs the manager looks at it; until then it must not count as unhandled.
   failure.promise.catch(() => undefined);
-  const live = { quotas: config.quotas, messages: config.messages };
-  const metrics = new Metrics();
+  // The store may tell of a message before the VMs are loaded.
+  const refused: { tell: (receipt: Receipt) => void } = { tell: () => undefined };
   const store = await openStore({
     directory: places.stateDirectory,
     limits: { pendingPerVm: config.messages.maxPending, pendingBytesPerVm: config.messages.maxPendingBytes },
     log,
     onFailure: failure.reject,
-    onRefused: (receipt) => vms.byId(receipt.vm.id)?.settled(receipt),
+    onRefused: (receipt) => {
+      refused.tell(receipt);
+    },
   });
+  try {
+    const parts = await partsOver(store, failure, options);
+    refused.tell = (receipt) => parts.vms.byId(receipt.vm.id)?.settled(receipt);
+    return parts;
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
+}
+
+async function partsOver(store: Store, failure: Parts["failure"], { config, log }: ManagerOptions): Promise<Parts> {
+  const live = { quotas: config.quotas, messages: config.messages };
+  const metrics = new Metrics();
   const messages = new Messages({ store, expireAfterMs: () => live.messages.expireAfter });
   const keeper = new MirrorKeeper(store, failure.reject);
   const receiptChanged = (receipt: Receipt, message?: WaitingMessage): void => {

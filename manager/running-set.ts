@@ -1,14 +1,26 @@
 /** Things that run because the configuration names them; a new configuration ends some and starts others. */
+import { CommandError } from "../shared/cli/failure.ts";
+import { Turns } from "./turns.ts";
+
 export interface Closable {
   close(): Promise<void>;
 }
 
-export class RunningSet<Options, T extends Closable> {
-  readonly #start: (options: Options) => Promise<T>;
-  readonly #running = new Map<string, T>();
+export interface RunningSetOptions<Options, T> {
+  start: (options: Options) => Promise<T>;
+  /** Rejects when this cannot be started anyway: then nothing is ended for it. */
+  check?: (options: Options) => Promise<unknown>;
+}
 
-  constructor(start: (options: Options) => Promise<T>) {
-    this.#start = start;
+export class RunningSet<Options, T extends Closable> {
+  readonly #options: RunningSetOptions<Options, T>;
+  readonly #running = new Map<string, T>();
+  /** What two configurations name is started once, and what is being started is not left running by close. */
+  readonly #turns = new Turns();
+  #closed: Promise<void> | undefined;
+
+  constructor(options: RunningSetOptions<Options, T>) {
+    this.#options = options;
   }
 
   get all(): T[] {
@@ -16,30 +28,47 @@ export class RunningSet<Options, T extends Closable> {
   }
 
   /**
-   * Ends what is not wanted any more, then starts what is new; what is wanted as it was goes on. Rejects with the first
-   * failure to start, after everything else was started.
+   * Ends what is not wanted any more, then starts what is new; what is wanted as it was goes on. When something new fails
+   * its check, all stays as it was. Rejects with the first failure, after everything else was ended and started.
    */
-  async apply(wanted: readonly Options[]): Promise<void> {
-    const byKey = new Map(wanted.map((options) => [JSON.stringify(options), options]));
-    for (const [key, running] of this.#running) {
-      if (byKey.has(key)) continue;
-      this.#running.delete(key);
-      await running.close();
-    }
-    const failures: unknown[] = [];
-    for (const [key, options] of byKey) {
-      if (this.#running.has(key)) continue;
-      await this.#start(options).then(
-        (started) => this.#running.set(key, started),
-        (error: unknown) => failures.push(error),
-      );
-    }
-    if (failures.length > 0) throw failures[0];
+  apply(wanted: readonly Options[]): Promise<void> {
+    return this.#turns.take(() => this.#apply(wanted));
   }
 
-  async close(): Promise<void> {
-    const all = this.all;
-    this.#running.clear();
-    await Promise.all(all.map((running) => running.close()));
+  /** Starts nothing more, and ends all. Rejects with the first failure, after everything else was ended. */
+  close(): Promise<void> {
+    this.#closed ??= this.#turns.take(async () => {
+      throwFirst(await this.#end([...this.#running.keys()]));
+    });
+    return this.#closed;
   }
+
+  async #apply(wanted: readonly Options[]): Promise<void> {
+    this.#assertOpen();
+    const byKey = new Map(wanted.map((options) => [JSON.stringify(options), options]));
+    const added = [...byKey].filter(([key]) => !this.#running.has(key));
+    for (const [, options] of added) await this.#options.check?.(options);
+    const results = await this.#end([...this.#running.keys()].filter((key) => !byKey.has(key)));
+    for (const [key, options] of added) results.push(...(await Promise.allSettled([this.#start(key, options)])));
+    throwFirst(results);
+  }
+
+  async #start(key: string, options: Options): Promise<void> {
+    this.#assertOpen();
+    this.#running.set(key, await this.#options.start(options));
+  }
+
+  #end(keys: readonly string[]): Promise<PromiseSettledResult<unknown>[]> {
+    const ended = keys.map((key) => this.#running.get(key)?.close());
+    for (const key of keys) this.#running.delete(key);
+    return Promise.allSettled(ended);
+  }
+
+  #assertOpen(): void {
+    if (this.#closed !== undefined) throw new CommandError("unreachable", "the manager stops; it starts nothing more");
+  }
+}
+
+function throwFirst(results: readonly PromiseSettledResult<unknown>[]): void {
+  for (const result of results) if (result.status === "rejected") throw result.reason;
 }

@@ -9,6 +9,7 @@ const requirements: Requirement[] = [
   { name: "libvirt's driver for QEMU", debianPackage: "libvirt-daemon-driver-qemu", isPresent: hasQemuDriver },
   command("ssh", "openssh-client"),
   command("curl", "curl"),
+  command("openssl", "openssl"),
 ];
 
 /** Installs what is missing (as root, with apt-get; otherwise the error names it). */

@@ -6,7 +6,9 @@ export function isPattern(text: string): boolean {
 
 /** Whether a name, a UUID or a pattern means that VM. */
 export function matchesVm(pattern: string, { id, name }: { id: string; name: string }): boolean {
-  return pattern.toLowerCase() === id || matchesPattern(pattern, name);
+  // Asked of thousands of VMs at a time: few patterns are as long as a UUID, and only those are made lower case.
+  const isId = pattern.length === id.length && pattern.toLowerCase() === id;
+  return isId || matchesPattern(pattern, name);
 }
 
 /**

@@ -21,10 +21,14 @@ export function maySeeVm({ vms }: Pick<Principal, "vms">, vm: VmRef): boolean {
   return vms.some((pattern) => matchesVm(pattern, vm));
 }
 
+export function maySeeAll({ vms }: Pick<Principal, "vms">): boolean {
+  return vms.includes("*");
+}
+
 /** For what names every VM. */
-export function assertMaySeeAll({ name, vms }: Pick<Principal, "name" | "vms">): void {
-  if (vms.includes("*")) return;
-  throw new CommandError("not-permitted", `this tells of every VM, and ${name} may see only some`);
+export function assertMaySeeAll(who: Pick<Principal, "name" | "vms">): void {
+  if (maySeeAll(who)) return;
+  throw new CommandError("not-permitted", `this tells of every VM, and ${who.name} may see only some`);
 }
 
 /** @param key a key, or the beginning that all keys concerned have: the empty one is every key */

@@ -4,12 +4,15 @@ import type {
   FleetSummary,
   NewMessage,
   PendingChange,
+  Receipt,
   ReceivedMessage,
 } from "../../shared/api/schemas.ts";
 import { asFailure, CommandError } from "../../shared/cli/failure.ts";
 import { NoAnswerError } from "../../shared/peer.ts";
 import type { WireEntry } from "../../shared/protocol/message.ts";
 import { ageInWords, printable } from "../../shared/terminal-text.ts";
+import { mayUseKey } from "../access/permissions.ts";
+import type { Principal } from "../access/principal.ts";
 import { isoTime, type ManagedVm } from "../vms/managed-vm.ts";
 
 /** Asks the guest for something that only it knows. Throws CommandError: `unreachable` or `held` when it cannot be asked. */
@@ -50,13 +53,28 @@ export function secretElsewhere(vm: ManagedVm, key: string): CommandError {
   return new CommandError("unreachable", message, { key });
 }
 
-/** A key that a program in the guest set, as a message from it: as it is now, not each time it was set. */
-export function receivedKey(vm: ManagedVm, entry: WireEntry, now: number): ReceivedMessage {
+/** Everybody who sees the VM sees that it was cleared; a set or a delete is shown whole or not at all. */
+export function maySeeReceipt({ keys }: Pick<Principal, "keys">, receipt: Receipt): boolean {
+  return receipt.keys.every((key) => mayUseKey({ keys }, key));
+}
+
+/** A receipt that may be seen, without the keys that may not: a clear's result names all that there were. */
+export function receiptFor(who: Pick<Principal, "keys">, receipt: Receipt): Receipt {
+  const { result } = receipt;
+  if (receipt.method !== "clear" || result?.deleted === undefined) return receipt;
+  return { ...receipt, result: { ...result, deleted: result.deleted.filter((key) => mayUseKey(who, key)) } };
+}
+
+/**
+ * A key that a program in the guest set, as a message from it: as it is now, not each time it was set. Its age is the
+ * guest's word, and never leads to before 1970.
+ */
+export function receivedKey({ ref }: Pick<ManagedVm, "ref">, entry: WireEntry, now: number): ReceivedMessage {
   const { key, value, base64, ageMs, messageId } = entry;
   return {
-    vm: vm.ref,
+    vm: ref,
     kind: "set",
-    receivedAt: isoTime(now - ageMs),
+    receivedAt: isoTime(Math.max(0, now - ageMs)),
     key,
     ...(value !== undefined && { value }),
     ...(base64 !== undefined && { base64 }),

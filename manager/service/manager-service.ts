@@ -29,14 +29,24 @@ import { printable } from "../../shared/terminal-text.ts";
 import { version } from "../../shared/version.ts";
 import type { Accounts } from "../access/accounts.ts";
 import type { AuditLog } from "../access/audit-log.ts";
-import { assertMayDo, assertMaySeeAll, assertMayUseKey, maySeeVm, mayUseKey } from "../access/permissions.ts";
+import {
+  assertMayDo,
+  assertMaySeeAll,
+  assertMayUseKey,
+  assertMayUseKeys,
+  maySeeAll,
+  maySeeVm,
+  mayUseKey,
+} from "../access/permissions.ts";
 import type { Principal } from "../access/principal.ts";
 import {
   ask,
   assertWasHeard,
   lastHeard,
   loggedValues,
+  maySeeReceipt,
   outcomeOf,
+  receiptFor,
   receivedKey,
   resultError,
   secretElsewhere,
@@ -56,6 +66,13 @@ import type { Vms } from "../vms/vms.ts";
 const GUESTS_ASKED_AT_ONCE = 100;
 
 const DEFAULT_LIST_LIMIT = 100;
+
+/**
+ * Asked of the store when some of its answer is not for the asker's eyes, so that what is left is still as much as was
+ * asked for: all that the store keeps of one VM's messages, waiting and settled (store/limits.ts), and a page of the audit
+ * log.
+ */
+const LIST_BEFORE_FILTER = 2_000;
 
 /** Room for the envelope of a request to the guest. */
 const MAX_CHANGE_BYTES = MAX_PAYLOAD - 1024;
@@ -106,7 +123,7 @@ export class ManagerService implements Service {
     const vm = this.#parts.vms.resolve(who, name);
     return this.#audited(who, { action: "get", vm, keys: [key] }, () => {
       assertMayUseKey(who, key);
-      return this.#keyOf(vm, key);
+      return this.#keyOf(who, vm, key);
     });
   }
 
@@ -143,7 +160,8 @@ export class ManagerService implements Service {
 
   async info(who: Principal, name: string): Promise<Result<"info">> {
     const vm = this.#parts.vms.resolve(who, name);
-    return ask(vm, () => vm.link.read("info", {}));
+    const { unprojectedKeys, ...facts } = await ask(vm, () => vm.link.read("info", {}));
+    return { ...facts, unprojectedKeys: unprojectedKeys.filter((key) => mayUseKey(who, key)) };
   }
 
   async ping(who: Principal, name: string): Promise<PingAnswer> {
@@ -154,7 +172,7 @@ export class ManagerService implements Service {
 
   async send(who: Principal, name: string, message: NewMessage, signal?: AbortSignal): Promise<Receipt> {
     const vm = this.#parts.vms.resolve(who, name);
-    const deed = deedOf(vm, message);
+    const deed: Deed = { ...deedOf(message), vm };
     const receipt = await this.#audited(who, deed, async () => {
       assertMaySend(who, message);
       const sending = await this.#parts.messages.keepOne(vm, message, who.name);
@@ -166,33 +184,40 @@ export class ManagerService implements Service {
 
   async receipt(who: Principal, messageId: string, wait: ReceiptWait = {}, signal?: AbortSignal): Promise<Receipt> {
     const receipt = await this.#parts.store.receipt(messageId);
+    // The receipt has the VM's name as it was: whether it may be seen goes by the present one.
     const vm = receipt && this.#parts.vms.byId(receipt.vm.id);
-    if (receipt === undefined || vm === undefined || !this.#maySeeReceipt(who, receipt)) {
+    if (receipt === undefined || vm === undefined || !maySeeVm(who, vm.ref) || !maySeeReceipt(who, receipt)) {
       throw new CommandError("failed", `there is no message '${messageId}'`, { messageId });
     }
     const { waitFor, waitMs } = wait;
-    return this.#parts.messages.follow(
+    const followed = await this.#parts.messages.follow(
       receipt,
       { ...(waitFor !== undefined && { waitFor }), ...(waitMs !== undefined && { waitMs }) },
       signal,
     );
+    return receiptFor(who, followed);
   }
 
   async listSent(who: Principal, name: string, limit = DEFAULT_LIST_LIMIT): Promise<Receipt[]> {
     const vm = this.#parts.vms.resolve(who, name);
-    const receipts = await this.#parts.store.receiptsOf(vm.vm.id, limit);
-    return receipts.filter((receipt) => this.#maySeeReceipt(who, receipt));
+    const receipts = await this.#parts.store.receiptsOf(vm.vm.id, limitBeforeFilter(who, limit));
+    return receipts
+      .filter((receipt) => maySeeReceipt(who, receipt))
+      .slice(0, limit)
+      .map((receipt) => receiptFor(who, receipt));
   }
 
   async listReceived(who: Principal, name: string, limit = DEFAULT_LIST_LIMIT): Promise<ReceivedMessage[]> {
     const vm = this.#parts.vms.resolve(who, name);
-    const messages = await this.#parts.store.receivedFrom(vm.vm.id, limit);
-    const now = Date.now();
-    const set = vm.mirror.list("", now).filter(({ setBy }) => setBy === "guest");
-    return [...messages, ...set.map((entry) => receivedKey(vm, entry, now))]
-      .filter(({ key }) => key === undefined || mayUseKey(who, key))
-      .sort((a, b) => (a.receivedAt > b.receivedAt ? -1 : 1))
-      .slice(0, limit);
+    return this.#audited(who, { action: "received", vm, keys: ["*"] }, async () => {
+      const messages = await this.#parts.store.receivedFrom(vm.vm.id, limitBeforeFilter(who, limit));
+      const now = Date.now();
+      const set = vm.mirror.list("", now).filter(({ setBy }) => setBy === "guest");
+      return [...messages, ...set.map((entry) => receivedKey(vm, entry, now))]
+        .filter(({ key }) => key === undefined || mayUseKey(who, key))
+        .sort((a, b) => (a.receivedAt > b.receivedAt ? -1 : 1))
+        .slice(0, limit);
+    });
   }
 
   // ---- Fleets
@@ -220,7 +245,7 @@ export class ManagerService implements Service {
   // ---- Users
 
   listUsers(who: Principal): Promise<User[]> {
-    return this.#asAdmin(who, () => this.#parts.accounts.listUsers());
+    return this.#forAdmins(who, () => this.#parts.accounts.listUsers());
   }
 
   changeUser(who: Principal, name: string, change: UserChange): Promise<User> {
@@ -232,7 +257,7 @@ export class ManagerService implements Service {
   }
 
   listTokens(who: Principal): Promise<Token[]> {
-    return this.#asAdmin(who, () => this.#parts.accounts.listTokens());
+    return this.#forAdmins(who, () => this.#parts.accounts.listTokens());
   }
 
   createToken(who: Principal, token: NewToken): Promise<CreatedToken> {
@@ -250,7 +275,18 @@ export class ManagerService implements Service {
     assertMayDo(who, "admin");
     const { vm, limit = DEFAULT_LIST_LIMIT } = query;
     const vmId = vm === undefined ? undefined : this.#parts.vms.resolve(who, vm).vm.id;
-    return this.#parts.store.audit({ vmId, who: query.who, before: query.before, limit });
+    const { store } = this.#parts;
+    if (maySeeAll(who)) return store.audit({ vmId, who: query.who, before: query.before, limit });
+    const shown: AuditRecord[] = [];
+    let { before } = query;
+    let isAtEnd = false;
+    while (shown.length < limit && !isAtEnd) {
+      const page = await store.audit({ vmId, who: query.who, before, limit: LIST_BEFORE_FILTER });
+      shown.push(...page.filter((record) => this.#maySeeRecord(who, record)));
+      before = page.at(-1)?.id;
+      isAtEnd = page.length < LIST_BEFORE_FILTER;
+    }
+    return shown.slice(0, limit);
   }
 
   // ---- The manager itself
@@ -281,8 +317,8 @@ export class ManagerService implements Service {
 
   // ---- What these are made of
 
-  async #keyOf(vm: ManagedVm, key: string): Promise<KeyAnswer> {
-    const pending = await this.#pendingOf(vm, (keys) => keys.includes(key));
+  async #keyOf(who: Principal, vm: ManagedVm, key: string): Promise<KeyAnswer> {
+    const pending = await this.#pendingOf(who, vm, (changed) => changed === key);
     if (vm.isUp) {
       const { epoch, entry } = await ask(vm, () => vm.link.read("get", { key }));
       return { ...this.#answerHead(vm, "guest", pending), epoch, entry };
@@ -300,10 +336,7 @@ export class ManagerService implements Service {
   }
 
   async #keysOf(who: Principal, vm: ManagedVm, prefix: string): Promise<KeyList> {
-    const pending = await this.#pendingOf(
-      vm,
-      (keys) => keys.length === 0 || keys.some((key) => key.startsWith(prefix)),
-    );
+    const pending = await this.#pendingOf(who, vm, (changed) => changed.startsWith(prefix));
     const isVisible = ({ key }: WireEntry): boolean => mayUseKey(who, key);
     if (vm.isUp) {
       const { entries, ...list } = await ask(vm, () => listAll(vm.link, prefix));
@@ -323,12 +356,15 @@ export class ManagerService implements Service {
     return { vm: vm.ref, status: vm.vm.status, from, asOf: isoTime(vm.asOf), pending };
   }
 
-  async #pendingOf(vm: ManagedVm, isMeant: (keys: string[]) => boolean): Promise<PendingChange[]> {
+  /** What waits and changes a key that is meant, with those of its keys that may be used; `clear` changes every key. */
+  async #pendingOf(who: Principal, vm: ManagedVm, isMeant: (key: string) => boolean): Promise<PendingChange[]> {
     if (vm.pending === 0) return [];
     const pending = await this.#parts.store.pendingOf(vm.vm.id);
     return pending
-      .filter(({ method, keys }) => method === "clear" || isMeant(keys))
-      .map(({ queuedAt, ...change }) => ({ ...change, queuedAt: isoTime(queuedAt) }));
+      .map(({ queuedAt, keys, ...change }) => {
+        return { ...change, keys: keys.filter((key) => mayUseKey(who, key)), queuedAt: isoTime(queuedAt) };
+      })
+      .filter(({ method, keys }) => method === "clear" || keys.some(isMeant));
   }
 
   async #ping(vm: ManagedVm): Promise<PingAnswer> {
@@ -359,12 +395,16 @@ export class ManagerService implements Service {
     message: NewMessage,
     signal: AbortSignal,
   ): Promise<AsyncIterable<FleetResult>> {
-    assertMaySend(who, message);
-    const sendings = await this.#parts.messages.keepForAll(vms, message, who.name);
+    const deed = deedOf(message);
+    // Refused as a whole, it is one record, without a VM.
+    const sendings = await this.#failureAudited(who, deed, async () => {
+      assertMaySend(who, message);
+      return this.#parts.messages.keepForAll(vms, message, who.name);
+    });
     await this.#parts.audit.recordAll(
       sendings.map(({ vm, messageId, kept }) => ({
         who,
-        ...deedOf(vm, message),
+        ...deed,
         vm: vm.ref,
         messageId,
         outcome: "receipt" in kept ? "ok" : kept.type,
@@ -388,8 +428,9 @@ export class ManagerService implements Service {
     }
   }
 
-  #maySeeReceipt(who: Principal, { vm, keys }: Receipt): boolean {
-    return maySeeVm(who, vm) && keys.every((key) => mayUseKey(who, key));
+  /** Those of no VM are for who may see every VM. One that was forgotten goes by its name as it was. */
+  #maySeeRecord(who: Principal, { vm }: AuditRecord): boolean {
+    return vm === undefined ? maySeeAll(who) : maySeeVm(who, this.#parts.vms.byId(vm.id)?.ref ?? vm);
   }
 
   #linkCounts(): Record<LinkState, number> {
@@ -399,31 +440,39 @@ export class ManagerService implements Service {
   }
 
   #administered<T>(who: Principal, action: string, work: () => Promise<T>): Promise<T> {
-    return this.#audited(who, { action }, () => this.#asAdmin(who, work));
+    return this.#audited(who, { action }, () => this.#forAdmins(who, work));
   }
 
-  #asAdmin<T>(who: Principal, work: () => T | Promise<T>): Promise<T> {
+  #forAdmins<T>(who: Principal, work: () => T | Promise<T>): Promise<T> {
     return new Promise((resolve) => {
       assertMayDo(who, "admin");
       resolve(work());
     });
   }
 
-  /** Does the work and writes down how it went, before anybody is told. */
+  /**
+   * Does the work and writes down how it went, before anybody is told. A manager that is killed between the two leaves what
+   * was done without its record; of a message, its receipt says who sent it.
+   */
   async #audited<T>(who: Principal, deed: Deed, work: () => Promise<T>): Promise<T> {
-    const record = (outcome: string): Promise<void> => {
-      const { vm, ...rest } = deed;
-      return this.#parts.audit.record({ who, ...rest, ...(vm && { vm: vm.ref }), outcome });
-    };
+    const result = await this.#failureAudited(who, deed, work);
+    await this.#record(who, deed, "ok");
+    return result;
+  }
+
+  /** Does the work, whose success the caller writes down. */
+  async #failureAudited<T>(who: Principal, deed: Deed, work: () => Promise<T>): Promise<T> {
     try {
-      const result = await work();
-      await record("ok");
-      return result;
+      return await work();
     } catch (error) {
       const failure = asFailure(error);
-      await record(failure instanceof CommandError ? failure.code : "internal");
+      await this.#record(who, deed, failure instanceof CommandError ? failure.code : "internal");
       throw failure;
     }
+  }
+
+  #record(who: Principal, { vm, ...deed }: Deed, outcome: string): Promise<void> {
+    return this.#parts.audit.record({ who, ...deed, ...(vm && { vm: vm.ref }), outcome });
   }
 }
 
@@ -436,15 +485,19 @@ interface Deed {
   values?: Record<string, string> | undefined;
 }
 
-function deedOf(vm: ManagedVm, message: NewMessage): Deed {
+function deedOf(message: NewMessage): Omit<Deed, "vm"> {
   const values = loggedValues(message);
   return {
     action: message.method,
-    vm,
     keys: keysOf(message),
     messageId: message.params.messageId,
     ...(values !== undefined && { values }),
   };
+}
+
+/** Who may use only some keys gets a part of what the store has. */
+function limitBeforeFilter(who: Principal, limit: number): number {
+  return mayUseKey(who, "") ? limit : LIST_BEFORE_FILTER;
 }
 
 /** Throws CommandError: not-permitted for what the principal may not change, over-limit for what no guest can be sent. */
@@ -452,7 +505,7 @@ function assertMaySend(who: Principal, message: NewMessage): void {
   assertMayDo(who, "write");
   // `clear` reaches every key.
   const keys = message.method === "clear" ? [""] : keysOf(message);
-  for (const key of keys) assertMayUseKey(who, key);
+  assertMayUseKeys(who, keys);
   const bytes = Buffer.byteLength(JSON.stringify(message.params));
   if (bytes <= MAX_CHANGE_BYTES) return;
   throw new CommandError(

@@ -1,7 +1,10 @@
 /**
  * What may be asked of the manager, by whichever door: the HTTP API and the `OVM>` console call this, and only this. Every
- * method checks the principal's role, VMs and keys, and writes the audit log; a door adds nothing to that. Failures are
- * CommandError: the codes of the programs' exit codes.
+ * method that is given a principal checks its role, VMs and keys, and answers with no more than these allow; a door adds
+ * nothing to that. In the audit log is whoever asks for keys or their values, sends, forgets a VM, or changes users and
+ * tokens, with what was refused; not whoever looks at VMs, receipts, users, tokens, the audit log or metrics, or asks for
+ * `info` or `ping`, and not who names a VM that is not there. Failures are CommandError: the codes of the programs' exit
+ * codes.
  */
 import type {
   AuditRecord,
@@ -76,6 +79,7 @@ export interface Service {
     },
   ): Promise<AuditRecord[]>;
 
+  /** For everybody: it counts VMs and messages, and names none. */
   health(): Promise<Health>;
   /** Prometheus' text format. */
   metrics(who: Principal): Promise<string>;

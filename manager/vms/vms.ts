@@ -19,6 +19,8 @@ const NO_INVENTORY = "none";
 export class Vms {
   readonly #options: VmsOptions;
   readonly #vms = new Map<string, ManagedVm>();
+  /** One request can name thousands of them. */
+  readonly #byName = new Map<string, Set<ManagedVm>>();
 
   private constructor(options: VmsOptions) {
     this.#options = options;
@@ -56,7 +58,10 @@ export class Vms {
     if (before?.vm.status !== vm.status) {
       log.info("vm", { vm: vm.name, id: vm.id, status: vm.status, was: before?.vm.status });
     }
-    (before ?? this.#add(known, undefined, 0)).describe(vm, inventory, statusSince);
+    const managed = before ?? this.#add(known, undefined, 0);
+    this.#dropName(managed);
+    managed.describe(vm, inventory, statusSince);
+    this.#addName(managed);
     store.saveVms([{ vm, inventory, statusSince }]).catch(failed);
   }
 
@@ -68,7 +73,7 @@ export class Vms {
   /** By UUID or by name. One that may not be seen is not there. */
   resolve(who: Principal, nameOrId: string): ManagedVm {
     const byId = this.#vms.get(nameOrId.toLowerCase());
-    const candidates = byId ? [byId] : this.all.filter(({ vm }) => vm.name === nameOrId);
+    const candidates = byId ? [byId] : [...(this.#byName.get(nameOrId) ?? [])];
     const [first, ...others] = candidates.filter(({ vm }) => maySeeVm(who, vm));
     if (first === undefined) throw unknownVm(nameOrId);
     if (others.length > 0) throw ambiguousVm(nameOrId, [first, ...others]);
@@ -77,8 +82,8 @@ export class Vms {
 
   /** Throws when a name that is no pattern is not there, so that a misspelt one is not passed over. */
   select(who: Principal, selection: VmSelection): ManagedVm[] {
-    const visible = this.visibleTo(who);
-    if ("all" in selection) return visible;
+    if ("all" in selection) return this.visibleTo(who);
+    const visible = selection.names.some(isPattern) ? this.visibleTo(who) : [];
     const chosen = selection.names.flatMap((name) => {
       return isPattern(name) ? visible.filter(({ vm }) => matchesVm(name, vm)) : [this.resolve(who, name)];
     });
@@ -92,20 +97,37 @@ export class Vms {
   /** With everything that is kept for it. */
   async forget(managed: ManagedVm): Promise<void> {
     this.#vms.delete(managed.vm.id);
+    this.#dropName(managed);
     await managed.close();
     await this.#options.store.forgetVm(managed.vm.id);
     this.#options.metrics.forgetVm(managed.ref);
   }
 
+  /** Settles when all are closed; rejects then, when one could not be. */
   async close(): Promise<void> {
-    await Promise.all(this.all.map((vm) => vm.close()));
+    const results = await Promise.allSettled(this.all.map((vm) => vm.close()));
+    for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 
   #add(stored: StoredVm, mirror: StoredMirror | undefined, pending: number): ManagedVm {
     const metrics = this.#options.metrics.forVm({ id: stored.vm.id, name: stored.vm.name });
     const managed = new ManagedVm(stored, { mirror, pending }, { ...this.#options, metrics });
     this.#vms.set(stored.vm.id, managed);
+    this.#addName(managed);
     return managed;
+  }
+
+  #addName(managed: ManagedVm): void {
+    const { name } = managed.vm;
+    const named = this.#byName.get(name) ?? new Set();
+    this.#byName.set(name, named.add(managed));
+  }
+
+  #dropName(managed: ManagedVm): void {
+    const { name } = managed.vm;
+    const named = this.#byName.get(name);
+    named?.delete(managed);
+    if (named?.size === 0) this.#byName.delete(name);
   }
 }
 

@@ -17,6 +17,7 @@ import {
   wireChange,
   wireEntry,
 } from "../protocol/message.ts";
+import { isPattern } from "../vm-pattern.ts";
 import { vmStatuses } from "../vm-status.ts";
 
 const time = z.iso.datetime();
@@ -237,10 +238,30 @@ export type PingAnswer = z.infer<typeof pingAnswer>;
 
 // ---- Many VMs at once
 
+/** A VM's name has at most 255 characters. */
+const MAX_VM_NAME_LENGTH = 256;
+
+/** A name is looked up; a pattern is compared with the name of every VM. */
+const MAX_VM_NAMES = 10_000;
+const MAX_VM_PATTERNS = 100;
+
+const vmName = z
+  .string()
+  .check(z.minLength(1), z.maxLength(MAX_VM_NAME_LENGTH, `a VM's name has at most ${MAX_VM_NAME_LENGTH} characters`));
+
 /** Names, UUIDs or patterns (`web*`), or all. */
 export const vmSelection = z.union([
   z.strictObject({ all: z.literal(true) }),
-  z.strictObject({ names: z.array(z.string().check(z.minLength(1))).check(z.minLength(1), z.maxLength(10_000)) }),
+  z.strictObject({
+    names: z.array(vmName).check(
+      z.minLength(1),
+      z.maxLength(MAX_VM_NAMES, `at most ${MAX_VM_NAMES} names`),
+      z.refine(
+        (names) => names.filter(isPattern).length <= MAX_VM_PATTERNS,
+        `at most ${MAX_VM_PATTERNS} of the names may be patterns (with * or ?)`,
+      ),
+    ),
+  }),
 ]);
 export type VmSelection = z.infer<typeof vmSelection>;
 
