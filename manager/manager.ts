@@ -41,7 +41,7 @@ const PRUNE_EVERY_MS = 3_600_000;
  * How long a step of stopping may take. Requests, consoles and the message under way end by themselves in less; systemd
  * kills what has not ended in 90 s.
  */
-const STOP_STEP_MS = 15_000;
+const STOP_STEP_MS = 12_000;
 
 export interface ManagerOptions {
   config: Config;
@@ -201,8 +201,13 @@ export class Manager {
       ["inventory", () => Promise.race([inventory.spoken(), pause(FIRST_WORD_MS), aborted(this.#stopping.signal)])],
       ["doors", () => this.#doors.apply(doorsOf(config, places))],
       ["consoles", () => this.#consoles.apply(config.console === undefined ? [] : [config.console])],
-      ...this.#doors.all.map((door): Step => ["certificates", () => door.reloadCertificates()]),
+      ["certificates", () => this.#reloadCertificates()],
     ];
+  }
+
+  async #reloadCertificates(): Promise<void> {
+    const results = await Promise.allSettled(this.#doors.all.map((door) => door.reloadCertificates()));
+    for (const result of results) if (result.status === "rejected") throw result.reason;
   }
 }
 
@@ -229,8 +234,15 @@ function throwFirst([first]: readonly FailedStep[]): void {
 
 /** Rejects when the work takes too long; it is not waited for then. */
 async function inTime(work: Promise<unknown>): Promise<void> {
-  const isDone = await Promise.race([work.then(() => true), pause(STOP_STEP_MS).then(() => false)]);
-  if (!isDone) throw new CommandError("failed", `not ended after ${STOP_STEP_MS / 1_000} s`);
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    late.reject(new CommandError("failed", `not ended after ${STOP_STEP_MS / 1_000} s`));
+  }, STOP_STEP_MS);
+  try {
+    await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Keeps no process alive. */
@@ -262,20 +274,16 @@ async function openParts(options: ManagerOptions): Promise<Parts> {
   const failure = Promise.withResolvers<never>();
   // Whoever runs the manager looks at it; until then it must not count as unhandled.
   failure.promise.catch(() => undefined);
-  // The store may tell of a message before the VMs are loaded.
-  const refused: { tell: (receipt: Receipt) => void } = { tell: () => undefined };
+  let parts: Parts | undefined;
   const store = await openStore({
     directory: places.stateDirectory,
     limits: { pendingPerVm: config.messages.maxPending, pendingBytesPerVm: config.messages.maxPendingBytes },
     log,
     onFailure: failure.reject,
-    onRefused: (receipt) => {
-      refused.tell(receipt);
-    },
+    onRefused: (receipt) => parts?.vms.byId(receipt.vm.id)?.settled(receipt),
   });
   try {
-    const parts = await partsOver(store, failure, options);
-    refused.tell = (receipt) => parts.vms.byId(receipt.vm.id)?.settled(receipt);
+    parts = await partsOver(store, failure, options);
     return parts;
   } catch (error) {
     await store.close();

@@ -59,9 +59,13 @@ export class RunningSet<Options, T extends Closable> {
   }
 
   #end(keys: readonly string[]): Promise<PromiseSettledResult<unknown>[]> {
-    const ended = keys.map((key) => this.#running.get(key)?.close());
-    for (const key of keys) this.#running.delete(key);
-    return Promise.allSettled(ended);
+    return Promise.allSettled(
+      keys.map(async (key) => {
+        const running = this.#running.get(key);
+        this.#running.delete(key);
+        await running?.close();
+      }),
+    );
   }
 
   #assertOpen(): void {

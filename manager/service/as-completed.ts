@@ -20,11 +20,13 @@ export async function* asCompleted<T, R>(
   // Awaited at the end; what it rejects with in between must not count as unhandled.
   all.catch(() => undefined);
   try {
-    for (let yielded = 0; yielded < items.length; yielded += 1) {
+    let toCome = items.length;
+    while (toCome > 0) {
       while (done.length === 0) {
         news = Promise.withResolvers();
         await Promise.race([news.promise, all]);
       }
+      toCome -= 1;
       yield done.shift() as R;
     }
     await all;

@@ -59,7 +59,7 @@ import type { Metrics } from "../metrics.ts";
 import { type Messages, receiptOf, type Sending } from "../delivery/messages.ts";
 import { News } from "./news.ts";
 import type { ReceiptWait, Service, WatchEvent, WatchOptions } from "./service.ts";
-import type { Store } from "../store/store.ts";
+import type { AuditQuery, Store } from "../store/store.ts";
 import type { Vms } from "../vms/vms.ts";
 
 /** Guests asked at once by one fleet's call. Not measured. */
@@ -275,18 +275,8 @@ export class ManagerService implements Service {
     assertMayDo(who, "admin");
     const { vm, limit = DEFAULT_LIST_LIMIT } = query;
     const vmId = vm === undefined ? undefined : this.#parts.vms.resolve(who, vm).vm.id;
-    const { store } = this.#parts;
-    if (maySeeAll(who)) return store.audit({ vmId, who: query.who, before: query.before, limit });
-    const shown: AuditRecord[] = [];
-    let { before } = query;
-    let isAtEnd = false;
-    while (shown.length < limit && !isAtEnd) {
-      const page = await store.audit({ vmId, who: query.who, before, limit: LIST_BEFORE_FILTER });
-      shown.push(...page.filter((record) => this.#maySeeRecord(who, record)));
-      before = page.at(-1)?.id;
-      isAtEnd = page.length < LIST_BEFORE_FILTER;
-    }
-    return shown.slice(0, limit);
+    const asked = { vmId, who: query.who, before: query.before };
+    return maySeeAll(who) ? this.#parts.store.audit({ ...asked, limit }) : this.#auditShownTo(who, asked, limit);
   }
 
   // ---- The manager itself
@@ -426,6 +416,20 @@ export class ManagerService implements Service {
     } catch (error) {
       return { ...head, error: resultError(error) };
     }
+  }
+
+  /** Page by page, till there are enough that may be seen or the log ends. */
+  async #auditShownTo(who: Principal, asked: Omit<AuditQuery, "limit">, limit: number): Promise<AuditRecord[]> {
+    const shown: AuditRecord[] = [];
+    let { before } = asked;
+    let isAtEnd = false;
+    while (shown.length < limit && !isAtEnd) {
+      const page = await this.#parts.store.audit({ ...asked, before, limit: LIST_BEFORE_FILTER });
+      shown.push(...page.filter((record) => this.#maySeeRecord(who, record)));
+      before = page.at(-1)?.id;
+      isAtEnd = page.length < LIST_BEFORE_FILTER;
+    }
+    return shown.slice(0, limit);
   }
 
   /** Those of no VM are for who may see every VM. One that was forgotten goes by its name as it was. */

@@ -255,7 +255,7 @@ export const vmSelection = z.union([
   z.strictObject({
     names: z.array(vmName).check(
       z.minLength(1),
-      z.maxLength(MAX_VM_NAMES, `at most ${MAX_VM_NAMES} names`),
+      z.maxLength(MAX_VM_NAMES),
       z.refine(
         (names) => names.filter(isPattern).length <= MAX_VM_PATTERNS,
         `at most ${MAX_VM_PATTERNS} of the names may be patterns (with * or ?)`,

@@ -1,5 +1,7 @@
 /** Running the manager: starting, checking, reloading, stopping, and what is wrong with a configuration. */
 import { execFile } from "node:child_process";
+import { DatabaseSync } from "node:sqlite";
+import { promisify } from "node:util";
 import { mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -7,6 +9,7 @@ import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Health } from "../../../shared/api/schemas.ts";
 import { AgentUnderTest } from "../support/agents.ts";
 import { ManagerUnderTest } from "../support/managers.ts";
+import { selfSigned } from "./cli/certificates.ts";
 
 const program = join(import.meta.dirname, "..", "..", "..", "dist", "vmmessaged.js");
 const SOON = { timeout: 30_000, interval: 50 };
@@ -129,6 +132,41 @@ describe("SIGHUP", () => {
     expect((await manager.vm("web1")).link).toEqual(before.link);
   });
 
+  test("with a certificate that cannot be read leaves the door with the old one open, and applies the rest", async () => {
+    const manager = await manage([]);
+    const { certPath: certificate } = await selfSigned(manager.directory, "web", "IP:127.0.0.1");
+    const door = { address: "127.0.0.1", port: 0, certificate, key: join(manager.directory, "web.key") };
+    await manager.configure({ listen: [door] });
+    manager.signal("SIGHUP");
+    const name = await vi.waitFor(async () => {
+      const [, opened] = await manager.logged("door-opened");
+      return /^https:.*$/.exec(String(opened?.["door"]))?.[0] ?? Promise.reject(new Error("not open"));
+    }, SOON);
+    await manager.configure({ listen: [{ ...door, certificate: "/none.pem" }], console: { port: 0 } });
+    manager.signal("SIGHUP");
+    await vi.waitFor(async () => {
+      const [failed] = await manager.logged("reload-failed");
+      expect(failed?.["reason"]).toContain("/none.pem");
+    }, SOON);
+    expect(await manager.logged("console.listening")).toHaveLength(1);
+    const answer = await promisify(execFile)("curl", [
+      "-s",
+      "--cacert",
+      certificate,
+      `${name.replace("https:", "https://")}/health`,
+    ]);
+    expect(JSON.parse(answer.stdout)).toMatchObject({ status: 401 });
+  });
+
+  test("right before SIGTERM opens nothing that is then left", async () => {
+    const manager = await manage([]);
+    const extra = Array.from({ length: 20 }, (_, index) => join(manager.directory, `extra${index}.sock`));
+    await manager.configure({ sockets: extra.map((path) => ({ path })) });
+    manager.signal("SIGHUP");
+    expect(await manager.kill("SIGTERM")).toBe(0);
+    for (const path of extra) await expect(stat(path)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
   test("with a configuration that cannot be meant changes nothing", async () => {
     const manager = await manage([]);
     await writeFile(manager.configPath, '{"inventory":5}');
@@ -173,3 +211,35 @@ describe("SIGTERM", () => {
     expect(await watching).toMatch(/^event: changed$/m);
   });
 });
+
+describe("a manager that cannot go on", () => {
+  test("because its disk is full ends by itself, and says why", async () => {
+    await using agent = await AgentUnderTest.start();
+    const manager = await manage([{ name: "web1", socket: agent.channelPath }]);
+    await manager.untilLink("web1", "up");
+    const ended = manager.untilEnd();
+    await limitFiles(manager.pid, (await stat(join(manager.stateDirectory, "store.db-wal"))).size);
+    await agent.run("-p", "some=thing");
+    expect(await ended).toBe(2);
+    expect(await manager.log()).toMatch(/^vmmessaged: the manager's disk refused it/m);
+    expect((await manager.logged("stop-failed")).map(({ part }) => part)).toEqual(["mirrors"]);
+    expect(await manager.logged("stopped")).toHaveLength(1);
+    await expect(stat(manager.socketPath)).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  test("from its start, because of what is in its store, ends and says so", async () => {
+    const manager = await manage([{ name: "web1", socket: "/nowhere" }]);
+    await manager.kill("SIGTERM");
+    const database = new DatabaseSync(join(manager.stateDirectory, "store.db"));
+    database.exec("UPDATE vms SET vm = 'no JSON'");
+    database.close();
+    await manager.spawn();
+    expect(await manager.untilEnd()).not.toBe(0);
+    expect(await manager.log()).toMatch(/no JSON|JSON/);
+  });
+});
+
+/** As on a disk that has no more room: no file of this process grows beyond so many bytes. */
+async function limitFiles(pid: number, bytes: number): Promise<void> {
+  await promisify(execFile)("prlimit", [`--pid=${pid}`, `--fsize=${bytes}`]);
+}

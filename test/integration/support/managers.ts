@@ -24,6 +24,11 @@ export interface ListedVm {
   uuid?: string;
 }
 
+export interface Credentials {
+  user: string;
+  password: string;
+}
+
 export class ManagerUnderTest implements AsyncDisposable {
   readonly directory: string;
   #child: ChildProcess | undefined;
@@ -100,10 +105,16 @@ export class ManagerUnderTest implements AsyncDisposable {
     return this.call<T>("POST", path, body);
   }
 
-  /** One request on the manager's own socket. Rejects when no whole answer comes. */
-  async call<T>(method: string, path: string, body?: object): Promise<Answer<T>> {
+  /**
+   * One request on the manager's own socket, as its administrator or as the user with these credentials. Rejects when no
+   * whole answer comes.
+   */
+  async call<T>(method: string, path: string, body?: object, credentials?: Credentials): Promise<Answer<T>> {
     const { promise, resolve, reject } = Promise.withResolvers<Answer<T>>();
-    const headers = body === undefined ? {} : { "content-type": "application/json" };
+    const headers = {
+      ...(body !== undefined && { "content-type": "application/json" }),
+      ...(credentials !== undefined && { authorization: basic(credentials) }),
+    };
     const asking = request({ socketPath: this.socketPath, method, path, headers, agent: false }, (response) => {
       text(response).then((answer) => {
         if (!response.complete) reject(new Error("the answer was cut"));
@@ -190,6 +201,11 @@ export class ManagerUnderTest implements AsyncDisposable {
 
 /** Long enough for a machine that is busy with other tests. */
 const SOON = { timeout: 30_000, interval: 50 };
+
+/** RFC 7617 */
+function basic({ user, password }: Credentials): string {
+  return `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`;
+}
 
 function expectOk<T>({ status, body }: Answer<T>): T {
   if (status !== 200) throw new Error(`the manager answered ${status}: ${JSON.stringify(body)}`);

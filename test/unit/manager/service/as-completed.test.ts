@@ -39,3 +39,36 @@ test("no more are worked on at once than allowed", async () => {
 test("what the work rejects with reaches whoever reads", async () => {
   await expect(collect(asCompleted([1], 1, () => Promise.reject(new Error("no"))))).rejects.toThrow("no");
 });
+
+test("nothing more is begun when the reader has gone", async () => {
+  const begun: number[] = [];
+  const gates = Array.from({ length: 10 }, () => Promise.withResolvers<undefined>());
+  const items = gates.map((_, index) => index);
+  const work = async (index: number): Promise<void> => {
+    begun.push(index);
+    await gates[index]?.promise;
+  };
+  gates[0]?.resolve(undefined);
+  const results = asCompleted(items, 2, work);
+  await results.next();
+  await results.return(undefined);
+  const begunByThen = begun.length;
+  for (const gate of gates) gate.resolve(undefined);
+  await new Promise(setImmediate);
+  expect(begun).toHaveLength(begunByThen);
+  expect(begunByThen).toBeLessThan(items.length);
+});
+
+test("nothing more is begun when one of them failed", async () => {
+  const begun: number[] = [];
+  const gate = Promise.withResolvers<undefined>();
+  const work = async (index: number): Promise<void> => {
+    begun.push(index);
+    if (index === 0) throw new Error("no");
+    await gate.promise;
+  };
+  await expect(collect(asCompleted([0, 1, 2, 3], 2, work))).rejects.toThrow("no");
+  gate.resolve(undefined);
+  await new Promise(setImmediate);
+  expect(begun).toEqual([0, 1]);
+});
