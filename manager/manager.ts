@@ -185,6 +185,7 @@ export class Manager {
   #apply(config: Config): Promise<void> {
     return this.#turns.take(async () => {
       if (this.#stopping.signal.aborted) throw new CommandError("unreachable", "the manager stops");
+      Object.assign(this.#parts.live, { quotas: config.quotas, messages: config.messages });
       const failures = await doEach(this.#sectionsOf(config));
       for (const { part, error } of failures.slice(1)) this.#options.log.error("not-applied", { part, error });
       throwFirst(failures);
@@ -193,8 +194,7 @@ export class Manager {
 
   #sectionsOf(config: Config): Step[] {
     const { uid, places } = this.#options;
-    const { live, inventory } = this.#parts;
-    Object.assign(live, { quotas: config.quotas, messages: config.messages });
+    const { inventory } = this.#parts;
     return [
       ["inventory", () => this.#sources.apply(sourceSpecs(config, uid))],
       // Whoever asks first shall not hear that there are no VMs.
@@ -223,7 +223,11 @@ interface FailedStep {
 async function doEach(steps: readonly Step[]): Promise<FailedStep[]> {
   const failures: FailedStep[] = [];
   for (const [part, work] of steps) {
-    await work().catch((error: unknown) => failures.push({ part, error }));
+    try {
+      await work();
+    } catch (error) {
+      failures.push({ part, error });
+    }
   }
   return failures;
 }

@@ -19,19 +19,23 @@ function matchesPattern(pattern: string, text: string): boolean {
   let at = 0;
   let place = 0;
   /** After the last `*`, and where the text goes on if it stands for what was passed so far. */
-  let afterStar: { at: number; place: number } | undefined;
+  let atAfterStar: number | undefined;
+  let placeAfterStar = 0;
   while (place < text.length) {
     if (pattern[at] === "*") {
       at += 1;
-      afterStar = { at, place };
+      atAfterStar = at;
+      placeAfterStar = place;
     } else if (pattern[at] === "?" || pattern[at] === text[place]) {
       at += 1;
       place += 1;
     } else {
-      if (afterStar === undefined) return false;
-      afterStar.place += 1;
-      ({ at, place } = afterStar);
+      if (atAfterStar === undefined) return false;
+      placeAfterStar += 1;
+      at = atAfterStar;
+      place = placeAfterStar;
     }
   }
-  return /^\**$/.test(pattern.slice(at));
+  while (pattern[at] === "*") at += 1;
+  return at === pattern.length;
 }

@@ -145,7 +145,7 @@ export class ManagerService implements Service {
     const stopListening = vm.onChange(news.tell);
     let shownLink: string | undefined;
     try {
-      while (!signal.aborted) {
+      while (!signal.aborted && !vm.isForgotten) {
         const batch = vm.mirror.nextBatch(place, prefix, (key) => mayUseKey(who, key), Date.now());
         if (batch !== undefined) yield { type: "changed", batch };
         const link = `${vm.vm.status} ${vm.linkState}`;

@@ -63,6 +63,7 @@ export class ManagedVm implements LinkOwner {
   #refusedLoggedAt = -Infinity;
   readonly #readIds = new Set<string>();
   #isMarking = false;
+  #isForgotten = false;
   /** One link ends before the next begins. */
   #relinking: Promise<void> = Promise.resolve();
 
@@ -111,6 +112,10 @@ export class ManagedVm implements LinkOwner {
 
   get isUp(): boolean {
     return this.#linkStatus.state === "up";
+  }
+
+  get isForgotten(): boolean {
+    return this.#isForgotten;
   }
 
   get linkState(): LinkState {
@@ -203,15 +208,22 @@ export class ManagedVm implements LinkOwner {
   takeUnsaved(): MirrorChange | undefined {
     const { facts } = this;
     const unsaved = this.mirror.takeUnsaved();
-    if (unsaved === undefined || facts === undefined) return undefined;
+    if (unsaved === undefined || facts === undefined || this.#isForgotten) return undefined;
     return this.#mirrorChange(facts, unsaved);
   }
 
   /** Also when no key changed: until when the mirror was true, and what the agent said of itself. */
   lastWord(): MirrorChange | undefined {
     const { facts } = this;
-    if (facts === undefined) return undefined;
+    if (facts === undefined || this.#isForgotten) return undefined;
     return this.#mirrorChange(facts, this.mirror.takeUnsaved() ?? { isReset: false, set: [], deleted: [] });
+  }
+
+  /** Nobody asks for it any more: its watchers end, and nothing of it is saved again. */
+  forget(): Promise<void> {
+    this.#isForgotten = true;
+    this.#tellWatchers();
+    return this.close();
   }
 
   /** Lets the message under way end, then closes the link. */

@@ -98,7 +98,7 @@ export class Vms {
   async forget(managed: ManagedVm): Promise<void> {
     this.#vms.delete(managed.vm.id);
     this.#dropName(managed);
-    await managed.close();
+    await managed.forget();
     await this.#options.store.forgetVm(managed.vm.id);
     this.#options.metrics.forgetVm(managed.ref);
   }

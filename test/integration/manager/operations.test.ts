@@ -234,8 +234,8 @@ describe("a manager that cannot go on", () => {
     database.exec("UPDATE vms SET vm = 'no JSON'");
     database.close();
     await manager.spawn();
-    expect(await manager.untilEnd()).not.toBe(0);
-    expect(await manager.log()).toMatch(/no JSON|JSON/);
+    expect(await manager.untilEnd()).toBe(2);
+    expect(await manager.log()).toMatch(/^vmmessaged: .*"no JSON" is not valid JSON$/m);
   });
 });
 

@@ -80,7 +80,7 @@ describe("a selection", () => {
     expect(selected.map(({ vm: { name } }) => name)).toEqual(["web2", "web1"]);
   });
 
-  test("of very many names asks what may be seen of those VMs alone, not of all for each", async () => {
+  test("of names alone asks for each of these once whether it may be seen, and for no other", async () => {
     const names = Array.from({ length: 1_000 }, (_, number) => `vm${number}`);
     const vms = await vmsNamed(...names);
     let asked = 0;
@@ -91,8 +91,8 @@ describe("a selection", () => {
         return ["*"];
       },
     };
-    expect(vms.select(who, { names })).toHaveLength(1_000);
-    expect(asked).toBeLessThanOrEqual(2_000);
+    expect(vms.select(who, { names: names.slice(0, 10) })).toHaveLength(10);
+    expect(asked).toBe(10);
   });
 
   test("may name 10,000 VMs, and have 100 patterns", () => {
