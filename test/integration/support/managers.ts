@@ -84,10 +84,11 @@ export class ManagerUnderTest implements AsyncDisposable {
   /** Starts it (again); settles when it serves. */
   async start(): Promise<void> {
     await this.spawn();
-    await vi.waitFor(async () => {
-      if (this.#child?.exitCode !== null) throw new Error(`the manager ended: ${await this.log()}`);
-      expectOk(await this.get("/health"));
-    }, SOON);
+    const serves = vi.waitFor(async () => expectOk(await this.get("/health")), SOON);
+    // A manager that has ended will not serve, however long it is waited for.
+    const ended = this.untilEnd().then(async () => Promise.reject(new Error(`the manager ended: ${await this.log()}`)));
+    ended.catch(() => undefined);
+    await Promise.race([serves, ended]);
   }
 
   /** Starts it and does not wait for anything. */
