@@ -1,4 +1,5 @@
-/** Waiting for an AbortSignal. */
+/** Waiting that an AbortSignal ends. */
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** Settles when the signal is aborted, at once when it is already. */
 export function aborted(signal: AbortSignal): Promise<void> {
@@ -26,4 +27,9 @@ export async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): P
   } finally {
     listening.abort();
   }
+}
+
+/** Settles after so long, or when the signal is aborted. */
+export async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => undefined);
 }

@@ -1,5 +1,5 @@
 /** A terminal line as the agent's channel: whoever is at the other end is always there. Opened again when it breaks. */
-import { setTimeout as sleep } from "node:timers/promises";
+import { pause } from "../../shared/abort.ts";
 import { openTty } from "../../shared/channels/tty.ts";
 import type { Channel, ChannelSource } from "../../shared/channel.ts";
 
@@ -17,7 +17,7 @@ export function ttySource(path: string, baudRate: number, onError: (error: Error
         } catch (error) {
           onError(error as Error);
         }
-        await sleep(OPEN_AGAIN_MS, undefined, { signal }).catch(() => undefined);
+        await pause(OPEN_AGAIN_MS, signal);
       }
     },
   };

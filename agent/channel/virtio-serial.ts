@@ -6,6 +6,7 @@
 import { close as closeFd, constants, open as openFd, write as writeFd, writeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
+import { pause } from "../../shared/abort.ts";
 import { type Channel, ChannelClosedError, type ChannelSource } from "../../shared/channel.ts";
 import { NOTHING } from "../../shared/protocol/frame.ts";
 import { findPort } from "./find-port.ts";
@@ -74,7 +75,7 @@ async function* openings(name: string, onState: (state: PortState) => void, sign
         sayOnce({ state: "busy", path: location.path, error: error as Error });
       }
     }
-    await sleep(LOOK_AGAIN_MS, undefined, { signal }).catch(() => undefined);
+    await pause(LOOK_AGAIN_MS, signal);
   }
 }
 

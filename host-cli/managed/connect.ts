@@ -2,8 +2,8 @@
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect as connectSocket, isIP, type Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { TLSSocket } from "node:tls";
+import { pause } from "../../shared/abort.ts";
 import { DEFAULT_API_PORT } from "../../shared/api/endpoints.ts";
 import { CommandError, Interruption, systemCode, usageError } from "../../shared/cli/failure.ts";
 import type { ManagerAddress } from "../door.ts";
@@ -70,7 +70,7 @@ async function connectUnix(path: string, signal: AbortSignal): Promise<Socket> {
       return socket;
     } catch (error) {
       if (systemCode(error) !== "EAGAIN") throw unixFailure(error, path);
-      await sleep(CONNECT_RETRY_MS, undefined, { signal }).catch(() => undefined);
+      await pause(CONNECT_RETRY_MS, signal);
     }
   }
 }

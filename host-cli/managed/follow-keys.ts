@@ -1,5 +1,5 @@
 /** A watch through the manager, which goes on where it was when the connection to the manager is lost. */
-import { setTimeout as sleep } from "node:timers/promises";
+import { pause } from "../../shared/abort.ts";
 import type { VmSummary } from "../../shared/api/schemas.ts";
 import type { Cursor } from "../../shared/protocol/message.ts";
 import type { Changed } from "../guest.ts";
@@ -39,7 +39,7 @@ export async function followKeys(manager: Manager, following: Following): Promis
     }
     if (!isLost) note("the connection to the manager was lost; trying again");
     isLost = true;
-    await sleep(RESUME_PAUSE_MS, undefined, { signal }).catch(() => undefined);
+    await pause(RESUME_PAUSE_MS, signal);
   }
 }
 

@@ -1,6 +1,6 @@
 /** A guest that is asked through a manager, which answers for it while it is away. */
-import { setTimeout as sleep } from "node:timers/promises";
 import * as z from "zod/mini";
+import { pause } from "../../shared/abort.ts";
 import {
   type ChangeMethod,
   type NewMessage,
@@ -176,7 +176,7 @@ class ManagedGuest implements Guest {
         wasSent ||= error.wasSent;
         if (this.#manager.signal.aborted) throw wasSent ? this.#unconfirmed(messageId, error) : error;
       }
-      await sleep(RETRY_PAUSE_MS, undefined, { signal: this.#manager.signal }).catch(() => undefined);
+      await pause(RETRY_PAUSE_MS, this.#manager.signal);
     }
   }
 
@@ -189,7 +189,7 @@ class ManagedGuest implements Guest {
         if (!(error instanceof ManagerLostError)) throw error;
         if (this.#manager.signal.aborted) throw this.#unconfirmed(messageId, error);
       }
-      await sleep(RETRY_PAUSE_MS, undefined, { signal: this.#manager.signal }).catch(() => undefined);
+      await pause(RETRY_PAUSE_MS, this.#manager.signal);
     }
   }
 

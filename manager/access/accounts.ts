@@ -16,6 +16,8 @@ import type { AuditLog } from "./audit-log.ts";
 import { AuthenticationError, type Authenticator } from "./authenticator.ts";
 import { LoginLimits } from "./login-limits.ts";
 import { Passwords } from "./passwords.ts";
+import { rfc3339 } from "../../shared/rfc3339.ts";
+import { Turns } from "../turns.ts";
 import type { Principal } from "./principal.ts";
 
 /** How long a right password is known without computing it again: a client sends it with every request. */
@@ -57,7 +59,8 @@ export class Accounts implements Authenticator {
   readonly #macKey = randomBytes(32);
   /** Logins under way, so that many requests with one password cost one computation and one attempt. */
   readonly #attempts = new Map<string, Promise<StoredUser>>();
-  #lastChange: Promise<unknown> = Promise.resolve();
+  /** They follow one another, so that none is made to what another one just replaced. */
+  readonly #changes = new Turns();
 
   private constructor({ store, audit, log, passwords = new Passwords(), clock = Date.now }: AccountsOptions) {
     this.#store = store;
@@ -170,7 +173,7 @@ export class Accounts implements Authenticator {
 
   /** Makes the user if there is none of that name, with the role `read` unless it says otherwise. */
   changeUser(name: string, change: UserChange): Promise<User> {
-    return this.#inTurn(async () => {
+    return this.#changes.take(async () => {
       const { password, ...rights } = validChange(name, change);
       const before = this.#users.get(name) ?? this.#newUser(name);
       const passwordHash = password === undefined ? before.passwordHash : await this.#passwords.hash(password);
@@ -190,7 +193,7 @@ export class Accounts implements Authenticator {
   }
 
   removeUser(name: string): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#changes.take(async () => {
       if (!this.#users.has(name)) throw noSuchUser(name);
       await this.#store.removeUser(name);
       this.#users.delete(name);
@@ -206,7 +209,7 @@ export class Accounts implements Authenticator {
   }
 
   createToken(request: NewToken): Promise<CreatedToken> {
-    return this.#inTurn(async () => {
+    return this.#changes.take(async () => {
       const { user, label, expiresInMs } = valid(schemas.newToken, request);
       if (!this.#users.has(user)) throw noSuchUser(user);
       if (this.#tokensOf(user).length >= MAX_TOKENS_PER_USER) {
@@ -224,7 +227,7 @@ export class Accounts implements Authenticator {
   }
 
   revokeToken(id: string): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#changes.take(async () => {
       if (!this.#tokens.has(id)) throw new CommandError("failed", `there is no token '${id}'`);
       await this.#store.removeToken(id);
       this.#tokens.delete(id);
@@ -233,13 +236,6 @@ export class Accounts implements Authenticator {
 
   #tokensOf(user: string): StoredToken[] {
     return [...this.#tokens.values()].filter((token) => token.user === user);
-  }
-
-  /** Changes follow one another, so that none is made to what another one just replaced. */
-  #inTurn<Result>(change: () => Promise<Result>): Promise<Result> {
-    const done = this.#lastChange.then(change);
-    this.#lastChange = done.catch(() => undefined);
-    return done;
   }
 }
 
@@ -294,10 +290,6 @@ function shownToken({ id, user, label, createdAt, expiresAt, lastUsedAt }: Store
     ...(expiresAt !== undefined && { expiresAt: rfc3339(expiresAt) }),
     ...(lastUsedAt !== undefined && { lastUsedAt: rfc3339(lastUsedAt) }),
   };
-}
-
-function rfc3339(timeMs: number): string {
-  return new Date(timeMs).toISOString();
 }
 
 function byName(one: StoredUser, other: StoredUser): number {

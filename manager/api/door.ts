@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import type { Principal } from "../access/principal.ts";
+import { plainAddress } from "../plain-address.ts";
 import { type ApiParts, buildApi } from "./app.ts";
 import { Calls } from "./calls.ts";
 import { type CertificateFiles, readCertificate } from "./certificate.ts";
@@ -125,7 +126,7 @@ async function openTlsDoor(parts: ApiParts, options: TlsDoorOptions, calls: Call
   const app = await buildApi(parts, {
     name: `https:${hostAndPort(address, port)}`,
     principal: undefined,
-    via: (request) => `https:${plainAddress(request.socket.remoteAddress)}`,
+    via: (request) => `https:${plainAddress(request.socket.remoteAddress ?? "unknown")}`,
     calls,
     serverFactory: servingOn(server),
   });
@@ -162,11 +163,6 @@ function servingOn(server: HttpServer | HttpsServer) {
 
 function hostAndPort(address: string, port: number): string {
   return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
-}
-
-/** A socket for IPv6 that takes IPv4 too has its clients' addresses in the form of RFC 4291, section 2.5.5.2. */
-function plainAddress(address = "unknown"): string {
-  return address.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
 /** Too many connections, or none that the system can accept: neither is to end the manager, nor to fill the log. */

@@ -1,9 +1,8 @@
 /** One client of the console: its login, its sessions, and what it may cost. */
 import { type EventEmitter, once } from "node:events";
 import type { Socket } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
 import ssh2, { type AuthContext, type Connection, type ServerChannel, type Session as ChannelRequests } from "ssh2";
-import { aborted } from "../../shared/abort.ts";
+import { aborted, pause } from "../../shared/abort.ts";
 import { exitCodes } from "../../shared/protocol/errors.ts";
 import type { Authenticator } from "../access/authenticator.ts";
 import type { Principal } from "../access/principal.ts";
@@ -279,7 +278,7 @@ export class SshConnection implements Transport {
   }
 
   async #closedWithin(ms: number): Promise<void> {
-    await delay(ms, undefined, { signal: this.#closed.signal }).catch(() => undefined);
+    await pause(ms, this.#closed.signal);
   }
 
   #drop(): void {

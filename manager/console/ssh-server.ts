@@ -6,6 +6,7 @@ import type { Authenticator } from "../access/authenticator.ts";
 import type { Log } from "../../shared/log.ts";
 import type { Service } from "../service/service.ts";
 import { openHostKey } from "./host-key.ts";
+import { plainAddress } from "../plain-address.ts";
 import { SshConnection } from "./ssh-connection.ts";
 
 export interface ConsoleLimits {
@@ -101,7 +102,9 @@ export class ConsoleServer {
   }
 
   #admit(socket: Socket): void {
-    const address = plainAddress(socket.remoteAddress);
+    const { remoteAddress } = socket;
+    // Undefined when the client is gone already.
+    const address = remoteAddress === undefined ? undefined : plainAddress(remoteAddress);
     if (address === undefined || this.#countFrom(address) >= this.#options.limits.connectionsPerAddress) {
       socket.destroy();
       return;
@@ -117,9 +120,4 @@ export class ConsoleServer {
   #countFrom(address: string): number {
     return [...this.#connections.values()].filter((each) => each === address).length;
   }
-}
-
-/** A client of IPv4 on a socket of IPv6 is known by its IPv4 address. Undefined when it is gone already. */
-function plainAddress(address: string | undefined): string | undefined {
-  return address?.replace(/^::ffff:/, "");
 }

@@ -20,7 +20,6 @@ export interface MessagesOptions {
 export interface Sending {
   vm: ManagedVm;
   messageId: string;
-  change: Change;
   kept: Kept;
 }
 
@@ -56,14 +55,14 @@ export class Messages {
     const prepared = vms.map((vm) => {
       const change = changeOf(message, idFor(vm));
       const toKeep: MessageToKeep = { vm: vm.ref, change, by, queuedAt: now, expiresAt };
-      return { vm, messageId: change.params.messageId, change, toKeep };
+      return { vm, toKeep };
     });
     const kept = await this.#options.store.keepMessages(prepared.map(({ toKeep }) => toKeep));
-    return prepared.map(({ vm, messageId, change }, index) => {
+    return prepared.map(({ vm, toKeep }, index) => {
       const result = kept[index];
       if (result === undefined) throw new Error("the store answered for fewer messages than it was given");
       if (result.type === "new") vm.messageKept();
-      return { vm, messageId, change, kept: result };
+      return { vm, messageId: toKeep.change.params.messageId, kept: result };
     });
   }
 

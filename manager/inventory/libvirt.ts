@@ -7,9 +7,9 @@ import type { Vm } from "../vms/vm.ts";
 import { type LibvirtEvent, parseLibvirtEvent } from "./libvirt-events.ts";
 import { LibvirtDomains } from "./libvirt-domains.ts";
 import { linesOf } from "./lines.ts";
-import { Retries } from "./retries.ts";
+import { Retries } from "../retries.ts";
 import type { InventorySink, InventorySource } from "./source.ts";
-import { WakeUp } from "./wake-up.ts";
+import { WakeUp } from "../wake-up.ts";
 
 /** All domains are read again so often, whatever the events said. */
 const RESYNC_MS = 60_000;
@@ -48,7 +48,7 @@ export class LibvirtSource implements InventorySource {
 
   /** `virsh event` ends when libvirtd does; it is then started again, and what was missed is found by reading all. */
   async run(sink: InventorySink, signal: AbortSignal): Promise<void> {
-    const retries = new Retries();
+    const retries = new Retries({ firstMs: 500, longestMs: 15_000 });
     while (!signal.aborted) {
       const watch = new DomainWatch(this.#options, sink);
       const reason = await watch.run(signal);

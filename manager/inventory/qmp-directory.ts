@@ -1,8 +1,7 @@
 /** The VMs whose QEMU has a QMP socket in one directory, made for this manager: QMP serves one client too. */
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
-import { aborted } from "../../shared/abort.ts";
+import { aborted, pause } from "../../shared/abort.ts";
 import { CommandError, systemCode } from "../../shared/cli/failure.ts";
 import type { Vm } from "../vms/vm.ts";
 import { FolderWatch } from "./folder-watch.ts";
@@ -10,7 +9,7 @@ import type { QmpEvent } from "./qmp.ts";
 import { QmpFollower } from "./qmp-follower.ts";
 import type { Identity } from "./qmp-vm.ts";
 import type { InventorySink, InventorySource } from "./source.ts";
-import { WakeUp } from "./wake-up.ts";
+import { WakeUp } from "../wake-up.ts";
 
 /** A socket that was there when QEMU did not listen yet, or any more, is tried again so often. */
 const RESCAN_MS = 3_000;
@@ -54,7 +53,7 @@ export class QmpDirectorySource implements InventorySource {
       watch.watch(new Set([directory]));
       await sockets.look();
       await wakeUp.wait(RESCAN_MS, signal);
-      await sleep(SETTLE_MS, undefined, { signal }).catch(() => undefined);
+      await pause(SETTLE_MS, signal);
     }
     await sockets.ended();
   }

@@ -13,7 +13,7 @@ import {
   readIdentity,
   readStatus,
 } from "./qmp-vm.ts";
-import { WakeUp } from "./wake-up.ts";
+import { WakeUp } from "../wake-up.ts";
 
 /** A QEMU that nobody else is connected to greets in milliseconds. */
 const GREETING_TIMEOUT_MS = 5_000;

@@ -1,8 +1,8 @@
 /** The VMs that a file names: `{"vms": [{"name": "web1", "uuid": "...", "socket": "/run/vms/web1.sock"}]}`. */
 import { readdir, readFile, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join, resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import * as z from "zod/mini";
+import { pause } from "../../shared/abort.ts";
 import { CommandError, systemCode } from "../../shared/cli/failure.ts";
 import { describeIssues } from "../../shared/protocol/message.ts";
 import type { Vm } from "../vms/vm.ts";
@@ -10,7 +10,7 @@ import { FolderWatch } from "./folder-watch.ts";
 import { inParallel } from "./in-parallel.ts";
 import type { InventorySink, InventorySource } from "./source.ts";
 import { readUuid, socketUuid } from "./uuid.ts";
-import { WakeUp } from "./wake-up.ts";
+import { WakeUp } from "../wake-up.ts";
 
 /** The folders are looked at so often, whatever their watches say. */
 const RESCAN_MS = 5_000;
@@ -106,7 +106,7 @@ export class StaticFileSource implements InventorySource {
       }
       if (entries !== undefined) teller.tell(await this.#describe(entries));
       await wakeUp.wait(RESCAN_MS, signal);
-      await sleep(SETTLE_MS, undefined, { signal }).catch(() => undefined);
+      await pause(SETTLE_MS, signal);
     }
   }
 

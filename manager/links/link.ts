@@ -2,7 +2,7 @@
  * The manager's end of one VM's channel: connects, greets, mirrors the keys, and does so again through everything that can
  * happen to a VM. It tells its owner of changes of state, not of attempts.
  */
-import { setTimeout as sleep } from "node:timers/promises";
+import { pause } from "../../shared/abort.ts";
 import type { LinkState, ChangeMethod } from "../../shared/api/schemas.ts";
 import { findHolder, type Holder, holderInWords } from "../../shared/channel-holder.ts";
 import { type Channel, ChannelClosedError } from "../../shared/channel.ts";
@@ -13,7 +13,9 @@ import { NoAnswerError } from "../../shared/peer.ts";
 import { RemoteProtocolError, RequestError } from "../../shared/protocol/errors.ts";
 import type { HelloResult, NotificationParams, Params, Result } from "../../shared/protocol/message.ts";
 import type { Notification, Request } from "../../shared/protocol/session.ts";
+import { Retries } from "../retries.ts";
 import type { AgentFacts } from "../store/store.ts";
+import { WakeUp } from "../wake-up.ts";
 import { compareGreeting, type Finding, hasGoneBack } from "./guest-history.ts";
 import type { Mirror } from "./mirror.ts";
 import { type Allowance, type Meter, meteredChannel, TokenBucket } from "./throttle.ts";
@@ -33,9 +35,8 @@ const GREET_AGAIN_MS = 30_000;
  */
 const MAX_UNREAD_GREETINGS = 100;
 
-/** Between attempts to connect: doubled each time, up to the longest. */
-const FIRST_RECONNECT_MS = 100;
-const LONGEST_RECONNECT_MS = 10_000;
+/** Between attempts to connect. */
+const RECONNECT = { firstMs: 100, longestMs: 10_000 };
 
 /** A guest that breaks the protocol is left alone for so long. */
 const MISBEHAVED_PAUSE_MS = 60_000;
@@ -96,8 +97,7 @@ export class Link {
   #misbehaviour: RemoteProtocolError | undefined;
   /** Of the watch whose batches count. */
   #watchId = 0;
-  #hasNews = false;
-  #onNews: (() => void) | undefined;
+  readonly #news = new WakeUp();
 
   constructor(options: LinkOptions) {
     this.#options = options;
@@ -125,14 +125,14 @@ export class Link {
 
   async stop(): Promise<void> {
     this.#stopping.abort();
-    this.#wake();
+    this.#news.call();
     await this.#client?.close();
     await this.#running;
   }
 
   /** The agent's end of the port was opened, or something else makes an answer likely now. */
   nudge(): void {
-    this.#wake();
+    this.#news.call();
   }
 
   /** Asks the guest. Rejects with RequestError when it refuses, with NoAnswerError when no answer comes or the link is not up. */
@@ -159,16 +159,15 @@ export class Link {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    let pauseMs = FIRST_RECONNECT_MS;
+    const retries = new Retries(RECONNECT);
     while (!signal.aborted) {
       const channel = await this.#connect(signal);
       if (channel !== undefined) {
         await this.#serve(channel, signal);
-        pauseMs = FIRST_RECONNECT_MS;
+        retries.reset();
       }
-      await pause(this.#misbehaviour === undefined ? pauseMs : MISBEHAVED_PAUSE_MS, signal);
+      await (this.#misbehaviour === undefined ? retries.wait(signal) : pause(MISBEHAVED_PAUSE_MS, signal));
       this.#misbehaviour = undefined;
-      pauseMs = Math.min(pauseMs * 2, LONGEST_RECONNECT_MS);
     }
     this.#setStatus({ state: "off" });
   }
@@ -198,7 +197,7 @@ export class Link {
     this.#client = undefined;
     // Told before the channel is closed: nothing more is sent on a link that is known to be gone.
     this.#setStatus(this.#statusAfter(signal));
-    this.#wake();
+    this.#news.call();
     await client.close();
   }
 
@@ -218,7 +217,7 @@ export class Link {
       }),
       greeted: () => {
         this.#watchId = 0;
-        this.#wake();
+        this.#news.call();
       },
       answer: (request) => this.#answer(request),
       notified: (notification) => {
@@ -235,21 +234,22 @@ export class Link {
 
   /** Keeps the agent greeted and watched while the channel lasts. */
   async #attend(client: Client): Promise<void> {
-    for (let unread = 0; unread < MAX_UNREAD_GREETINGS && client === this.#client;) {
+    const { signal } = this.#stopping;
+    for (let unread = 0; unread < MAX_UNREAD_GREETINGS && client === this.#client && !signal.aborted;) {
       try {
-        this.#hasNews = false;
         const hello = await this.#greet(client);
         if (hello !== this.#begun) await this.#begin(client, hello);
         unread = 0;
-        await pause(BEGIN_AGAIN_MS, this.#stopping.signal);
-        if ((await this.#newsWithin(QUIET_MS)) === "quiet" && this.#isQuiet()) await client.read("ping", {});
+        await pause(BEGIN_AGAIN_MS, signal);
+        const hasNews = await this.#news.wait(QUIET_MS, signal);
+        if (!hasNews && this.#isQuiet()) await client.read("ping", {});
       } catch (error) {
         if (client !== this.#client) return;
         unread += 1;
         await this.#silence(error, client);
         if (client !== this.#client) return;
         // Behind another client our greetings lie unread; one that is answered must not be long past its time.
-        if (this.#status.state !== "held") await this.#newsWithin(GREET_AGAIN_MS);
+        if (this.#status.state !== "held") await this.#news.wait(GREET_AGAIN_MS, signal);
         client.greetAnew();
       }
     }
@@ -302,7 +302,7 @@ export class Link {
       case "watchEnded":
         // Begins again, which watches from where the mirror is.
         this.#begun = undefined;
-        this.#wake();
+        this.#news.call();
         return;
       case "ready":
         return;
@@ -377,27 +377,6 @@ export class Link {
     this.#status = status;
     this.#options.owner.statusChanged(status);
   }
-
-  #wake(): void {
-    this.#hasNews = true;
-    this.#onNews?.();
-  }
-
-  /** News that came since it was last forgotten count too. */
-  #newsWithin(ms: number): Promise<"news" | "quiet"> {
-    if (this.#hasNews) return Promise.resolve("news");
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms, "quiet");
-      this.#onNews = () => {
-        clearTimeout(timer);
-        resolve("news");
-      };
-    });
-  }
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => undefined);
 }
 
 function factsOf(hello: HelloResult, uptimeMs: number): AgentFacts {

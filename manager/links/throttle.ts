@@ -2,7 +2,8 @@
  * Slows a guest that says too much by not reading it: QEMU stops taking its bytes and its writes block, while the others
  * are read as before.
  */
-import { setImmediate as othersTurn, setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as othersTurn } from "node:timers/promises";
+import { pause } from "../../shared/abort.ts";
 import type { Channel } from "../../shared/channel.ts";
 
 /**
@@ -79,5 +80,5 @@ async function* metered(
 async function throttled(pauseMs: number, meter: Meter, signal: AbortSignal): Promise<void> {
   if (pauseMs === 0) return;
   meter.throttled(pauseMs);
-  await sleep(pauseMs, undefined, { signal }).catch(() => undefined);
+  await pause(pauseMs, signal);
 }

@@ -13,7 +13,8 @@ import type { WireEntry } from "../../shared/protocol/message.ts";
 import { ageInWords, printable } from "../../shared/terminal-text.ts";
 import { mayUseKey } from "../access/permissions.ts";
 import type { Principal } from "../access/principal.ts";
-import { isoTime, type ManagedVm } from "../vms/managed-vm.ts";
+import { rfc3339 } from "../../shared/rfc3339.ts";
+import type { ManagedVm } from "../vms/managed-vm.ts";
 
 /** Asks the guest for something that only it knows. Throws CommandError: `unreachable` or `held` when it cannot be asked. */
 export async function ask<T>(vm: ManagedVm, question: () => Promise<T>): Promise<T> {
@@ -74,7 +75,7 @@ export function receivedKey({ ref }: Pick<ManagedVm, "ref">, entry: WireEntry, n
   return {
     vm: ref,
     kind: "set",
-    receivedAt: isoTime(Math.max(0, now - ageMs)),
+    receivedAt: rfc3339(Math.max(0, now - ageMs)),
     key,
     ...(value !== undefined && { value }),
     ...(base64 !== undefined && { base64 }),

@@ -54,10 +54,11 @@ import {
 import { asCompleted } from "./as-completed.ts";
 import { keysOf } from "../delivery/keys-of.ts";
 import type { Inventory } from "../inventory/inventory.ts";
-import { isoTime, type ManagedVm } from "../vms/managed-vm.ts";
+import { rfc3339 } from "../../shared/rfc3339.ts";
+import type { ManagedVm } from "../vms/managed-vm.ts";
 import type { Metrics } from "../metrics.ts";
 import { type Messages, receiptOf, type Sending } from "../delivery/messages.ts";
-import { News } from "./news.ts";
+import { WakeUp } from "../wake-up.ts";
 import type { ReceiptWait, Service, WatchEvent, WatchOptions } from "./service.ts";
 import type { AuditQuery, Store } from "../store/store.ts";
 import type { Vms } from "../vms/vms.ts";
@@ -141,8 +142,10 @@ export class ManagerService implements Service {
     const vm = this.#parts.vms.resolve(who, name);
     await this.#audited(who, { action: "watch", vm, keys: [`${prefix}*`] }, () => Promise.resolve());
     const place = vm.mirror.startWatch(since);
-    const news = new News(signal);
-    const stopListening = vm.onChange(news.tell);
+    const news = new WakeUp();
+    const stopListening = vm.onChange(() => {
+      news.call();
+    });
     let shownLink: string | undefined;
     try {
       while (!signal.aborted && !vm.isForgotten) {
@@ -151,7 +154,7 @@ export class ManagerService implements Service {
         const link = `${vm.vm.status} ${vm.linkState}`;
         if (shownLink !== undefined && link !== shownLink) yield { type: "link", vm: vm.summary() };
         shownLink = link;
-        if (batch?.more !== true) await news.next();
+        if (batch?.more !== true) await news.wait(Infinity, signal);
       }
     } finally {
       stopListening();
@@ -287,7 +290,7 @@ export class ManagerService implements Service {
     return {
       status: sources.every(({ isConnected }) => isConnected) ? "ok" : "degraded",
       version,
-      startedAt: isoTime(startedAt),
+      startedAt: rfc3339(startedAt),
       inventory: sources,
       links: this.#linkCounts(),
       messages: await store.countsByState(),
@@ -343,7 +346,7 @@ export class ManagerService implements Service {
   }
 
   #answerHead(vm: ManagedVm, from: "guest" | "mirror", pending: PendingChange[]) {
-    return { vm: vm.ref, status: vm.vm.status, from, asOf: isoTime(vm.asOf), pending };
+    return { vm: vm.ref, status: vm.vm.status, from, asOf: rfc3339(vm.asOf), pending };
   }
 
   /** What waits and changes a key that is meant, with those of its keys that may be used; `clear` changes every key. */
@@ -352,7 +355,7 @@ export class ManagerService implements Service {
     const pending = await this.#parts.store.pendingOf(vm.vm.id);
     return pending
       .map(({ queuedAt, keys, ...change }) => {
-        return { ...change, keys: keys.filter((key) => mayUseKey(who, key)), queuedAt: isoTime(queuedAt) };
+        return { ...change, keys: keys.filter((key) => mayUseKey(who, key)), queuedAt: rfc3339(queuedAt) };
       })
       .filter(({ method, keys }) => method === "clear" || keys.some(isMeant));
   }

@@ -1,4 +1,5 @@
 /** A row of `messages` as the receipt it stands for. */
+import { rfc3339 } from "../../shared/rfc3339.ts";
 import type { ChangeMethod, MessageState, Receipt } from "../../shared/api/schemas.ts";
 
 export interface MessageRow {
@@ -46,10 +47,6 @@ export function receiptOf(row: MessageRow): Receipt {
     ...optionalJson<Receipt, "refusal">("refusal", row.refusal),
     ...optionalJson<Receipt, "acknowledgement">("acknowledgement", row.acknowledgement),
   };
-}
-
-export function rfc3339(timeMs: number): string {
-  return new Date(timeMs).toISOString();
 }
 
 function optionalTime<Name extends string>(name: Name, timeMs: number | null): Partial<Record<Name, string>> {

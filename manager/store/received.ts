@@ -4,7 +4,7 @@ import type { ReceivedMessage } from "../../shared/api/schemas.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import type { Params } from "../../shared/protocol/message.ts";
 import type { StoreLimits } from "./limits.ts";
-import { rfc3339 } from "./receipts.ts";
+import { rfc3339 } from "../../shared/rfc3339.ts";
 import { Statement } from "./statement.ts";
 import type { ReceivedFromGuest } from "./store.ts";
 

@@ -6,6 +6,9 @@ import { type GuestMessage, Link, type LinkOwner, type LinkStatus } from "../lin
 import { Mirror } from "../links/mirror.ts";
 import type { Allowance } from "../links/throttle.ts";
 import type { Log } from "../../shared/log.ts";
+import type { WireChange } from "../../shared/protocol/message.ts";
+import { rfc3339 } from "../../shared/rfc3339.ts";
+import { Turns } from "../turns.ts";
 import type { VmMetrics } from "../metrics.ts";
 import type {
   AgentFacts,
@@ -65,7 +68,7 @@ export class ManagedVm implements LinkOwner {
   #isMarking = false;
   #isForgotten = false;
   /** One link ends before the next begins. */
-  #relinking: Promise<void> = Promise.resolve();
+  readonly #relinks = new Turns();
 
   constructor(
     { vm, inventory, statusSince }: { vm: Vm; inventory: string; statusSince: number },
@@ -156,17 +159,17 @@ export class ManagedVm implements LinkOwner {
       name,
       host,
       status,
-      statusSince: isoTime(this.#statusSince),
+      statusSince: rfc3339(this.#statusSince),
       inventory: this.#inventory,
       ...(channelPath !== undefined && { channel: channelPath }),
       link: {
         state,
-        since: isoTime(this.#linkSince),
+        since: rfc3339(this.#linkSince),
         ...(reason !== undefined && state !== "up" && { reason }),
         ...(holder !== undefined && { holder }),
       },
       ...(facts !== undefined && { agent: shownFacts(facts) }),
-      ...(heardAt !== undefined && { lastHeardAt: isoTime(heardAt) }),
+      ...(heardAt !== undefined && { lastHeardAt: rfc3339(heardAt) }),
       pending: this.#pending,
     };
   }
@@ -179,7 +182,7 @@ export class ManagedVm implements LinkOwner {
     this.#statusSince = statusSince;
     if (vm.channelPath !== this.#linkPath) {
       this.#linkPath = vm.channelPath;
-      this.#relinking = this.#relinking.then(() => this.#relink(vm.channelPath));
+      void this.#relinks.take(() => this.#relink(vm.channelPath));
     } else if (vm.isOpenInGuest === true && before.isOpenInGuest !== true) {
       this.#link?.nudge();
     }
@@ -229,8 +232,7 @@ export class ManagedVm implements LinkOwner {
   /** Lets the message under way end, then closes the link. */
   async close(): Promise<void> {
     await this.#delivery.stop();
-    await this.#relinking;
-    await this.#unlink();
+    await this.#relinks.take(() => this.#unlink());
   }
 
   // What the link tells.
@@ -258,7 +260,7 @@ export class ManagedVm implements LinkOwner {
     mirrorChanged(this);
   }
 
-  mirrored({ changes }: { changes: readonly object[] }): void {
+  mirrored({ changes }: { changes: readonly WireChange[] }): void {
     const { metrics, mirrorChanged } = this.#options;
     metrics.changes(changes.length);
     mirrorChanged(this);
@@ -322,10 +324,10 @@ export class ManagedVm implements LinkOwner {
   }
 
   /** A program may have read a message while no host was there; the entry tells. */
-  #noteReads(changes: readonly object[]): void {
+  #noteReads(changes: readonly WireChange[]): void {
     const ids = changes.flatMap((change) => {
-      const { read, messageId, setBy } = change as { read?: boolean; messageId?: string; setBy?: string };
-      return read === true && setBy === "host" && messageId !== undefined ? [messageId] : [];
+      if ("deleted" in change || change.read !== true || change.setBy !== "host") return [];
+      return change.messageId ?? [];
     });
     if (ids.length > 0) this.#markRead(ids);
   }
@@ -380,9 +382,5 @@ function receivedFrom(vm: VmRef, request: GuestMessage, receivedAt: number): Rec
 }
 
 function shownFacts({ software, uuid, bootId, epoch, revision, greetedAt }: AgentFacts): VmSummary["agent"] {
-  return { software, uuid, bootId, epoch, revision, greetedAt: isoTime(greetedAt) };
-}
-
-export function isoTime(ms: number): string {
-  return new Date(ms).toISOString();
+  return { software, uuid, bootId, epoch, revision, greetedAt: rfc3339(greetedAt) };
 }

@@ -2,7 +2,7 @@ import { expect, describe, it } from "vitest";
 import { inParallel } from "../../../../manager/inventory/in-parallel.ts";
 import { linesOf } from "../../../../manager/inventory/lines.ts";
 import { readUuid, socketUuid } from "../../../../manager/inventory/uuid.ts";
-import { WakeUp } from "../../../../manager/inventory/wake-up.ts";
+import { WakeUp } from "../../../../manager/wake-up.ts";
 
 const NEVER = new AbortController().signal;
 

@@ -8,10 +8,12 @@ export class WakeUp {
     this.#wake?.();
   }
 
-  /** Settles when called, after `timeoutMs`, or when aborted, whichever is first. */
-  async wait(timeoutMs: number, signal: AbortSignal): Promise<void> {
+  /** Settles when called, after `timeoutMs` (which may be Infinity), or when aborted. True when it was called. */
+  async wait(timeoutMs: number, signal: AbortSignal): Promise<boolean> {
     if (!this.#isDue && !signal.aborted) await this.#sleep(timeoutMs, signal);
+    const wasCalled = this.#isDue;
     this.#isDue = false;
+    return wasCalled;
   }
 
   async #sleep(timeoutMs: number, signal: AbortSignal): Promise<void> {
@@ -19,7 +21,7 @@ export class WakeUp {
     const wake = (): void => {
       resolve(undefined);
     };
-    const timer = setTimeout(wake, timeoutMs);
+    const timer = timeoutMs === Infinity ? undefined : setTimeout(wake, timeoutMs);
     signal.addEventListener("abort", wake);
     this.#wake = wake;
     try {
