@@ -2,6 +2,7 @@
 import type { Role } from "../shared/api/schemas.ts";
 import type { Condition, RevisionArgument } from "../shared/cli/arguments.ts";
 import type { EntryAttributes, ValueSource } from "../shared/cli/value-sources.ts";
+import type { EventCommand } from "./event-command.ts";
 
 /** Which VM, and where its channel is to be looked for: the first of socket, directory and libvirt that is given. */
 export interface Target {
@@ -31,7 +32,7 @@ export interface LoginOptions {
   fingerprint: string | undefined;
 }
 
-/** `transcript` is for people, `quiet` the bare answer, `json` one object (for `watch` and many VMs: one a line). */
+/** `transcript` is for people, `quiet` the bare answer, `json` one object (for `watch`, `events` and many VMs: one a line). */
 export type OutputStyle = "transcript" | "quiet" | "json";
 
 export interface CommonOptions {
@@ -190,6 +191,7 @@ export type ManagerCommand =
   | UserCommand
   | TokenCommand
   | AuditCommand
-  | HealthCommand;
+  | HealthCommand
+  | EventCommand;
 
 export type Command = VmCommand | ManagerCommand;

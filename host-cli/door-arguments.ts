@@ -1,7 +1,7 @@
 /** Which way a command line asks to go, out of its options and the environment. */
 import { usageError } from "../shared/cli/failure.ts";
 import type { DoorChoice, LoginOptions } from "./command.ts";
-import type { Options } from "./program.ts";
+import type { Options } from "./words.ts";
 
 /** What the meaning of a command line depends on beside its words. */
 export interface Surroundings {

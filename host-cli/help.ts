@@ -25,7 +25,12 @@ Through a manager (vmmessaged):
   vmmessage --vms-from racks.txt -q com.example.ready --json
   vmmessage -v web1 -k job -V 42 --expires 1h                 waits for a VM that is away, an hour at most
   vmmessage -u admin -p - -h manager.example.com -v web1 -q com.example.ready
-  vmmessage vms`;
+  vmmessage vms
+
+Events:
+  vmmessage events -v web1 --follow                           what happens to a VM and its keys
+  vmmessage subscription add dns --type 'VM.*' --endpoint https://hooks.example.com/dns --new-secret
+  vmmessage save -v web1 --to /srv/images --wait              its disk image, when it has shut down`;
 
 const FINDING = `Which way a message takes:
   --socket, --socket-dir, --connect, --direct    straight to the VM's channel
@@ -67,6 +72,51 @@ export const COMMAND_EXAMPLES: Readonly<Record<string, string>> = {
   audit: `Examples:
   vmmessage audit -v web1 --limit 20
   vmmessage audit --who alice --json`,
+  events: `Examples:
+  vmmessage events -v 'web*' --type 'VM.*' --follow
+  vmmessage events --category AlertEvent --limit 20
+  vmmessage events --type 'KEY.*' --prefix com.example. --values --json
+  vmmessage events --since 0123456789abcdef:42                all after the one with this cursor
+  vmmessage events --types                                    what there is to hear of; asks no manager`,
+  notify: `Examples:
+  vmmessage notify add -v web1 --notify-file queues --vm-id 22
+  vmmessage notify list -v web1
+  vmmessage notify remove -v web1 0123456789abcdef`,
+  "notify add": `Examples:
+  vmmessage notify add -v web1 --notify-file queues           others cannot see the password
+  pass show queue | vmmessage notify add -v web1 --notify-file - --vm-id 22
+  vmmessage notify add -v web1 --notify 'broker.example.com,/,stratus,secret,states'
+
+A part with a comma or a quote in it stands in double quotes, as in CSV.`,
+  subscription: `Examples:
+  vmmessage subscription add dns --type 'VM.*' --endpoint https://hooks.example.com/dns --new-secret
+  vmmessage subscription add alerts --category AlertEvent --endpoint mailto:ops@example.com
+  vmmessage subscription change 0123456789abcdef --contact mailto:ops@example.com
+  vmmessage sink test 0123456789abcdef.1                      its first endpoint`,
+  "subscription add": `Examples:
+  vmmessage subscription add dns --type 'VM.*' --endpoint https://hooks.example.com/dns --new-secret
+  vmmessage subscription add keys -v 'web*' --type 'KEY.*' --prefix com.example. --values --endpoint-file urls
+  vmmessage subscription add bus --endpoint 'amqps://user@broker.example.com/vhost?exchange=events' --format cloudstack
+  vmmessage subscription add pager --category AlertEvent --endpoint 'sms:+4930123456?gateway=pager'`,
+  "subscription change": `Examples:
+  vmmessage subscription change 0123456789abcdef --type VM.STOPPED --type VM.CRASHED
+  vmmessage subscription change 0123456789abcdef --everything
+  vmmessage subscription change 0123456789abcdef --new-secret --secret-file old    both sign, till the old one is left out`,
+  sinks: `Examples:
+  vmmessage sinks
+  vmmessage sinks --json`,
+  sink: `Examples:
+  vmmessage sink show config:main
+  vmmessage sink test 0123456789abcdef.1
+  vmmessage sink redeliver 0123456789abcdef.1                 all dead letters`,
+  "sink redeliver": `Examples:
+  vmmessage sink redeliver config:main                        all dead letters
+  vmmessage sink redeliver config:main 8f14e45f-ceea-467f-8a3e-7d1f0c1b2a3d`,
+  save: `Examples:
+  vmmessage save -v web1 --to /srv/images --author-email alice@example.com
+  vmmessage save -v web1 --to /srv/images/web --format raw --disk vdb --wait
+  vmmessage save list -v web1
+  vmmessage save cancel 0123456789abcdef`,
 };
 
 export const HELP_AFTER = `\n${FINDING}\n\n${EXAMPLES}\n\n${exitCodesText}`;

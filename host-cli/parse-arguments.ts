@@ -22,7 +22,16 @@ import type {
   VmCommand,
 } from "./command.ts";
 import { doorChoice, loginOptions, type Surroundings } from "./door-arguments.ts";
-import { type CommandWord, makeProgram, type Options, type OwnOptions, type Words } from "./program.ts";
+import {
+  eventCommand,
+  type EventCommandWord,
+  isEventCommand,
+  neededVm,
+  readsInput,
+  VM_FILTERS,
+} from "./event-arguments.ts";
+import { makeProgram } from "./program.ts";
+import type { CommandWord, Options, OwnOptions, Words } from "./words.ts";
 
 export type { Surroundings } from "./door-arguments.ts";
 
@@ -30,7 +39,7 @@ export type { Surroundings } from "./door-arguments.ts";
 export type Parsed = { type: "command"; command: Command } | { type: "text"; text: string };
 
 type VmCommandWord = VmCommand["name"];
-type ManagerCommandWord = Exclude<CommandWord, VmCommandWord>;
+type ManagerCommandWord = Exclude<CommandWord, VmCommandWord | EventCommandWord>;
 
 const VM_COMMANDS: readonly string[] = [
   "set",
@@ -60,7 +69,7 @@ const BELONGS_TO: [option: keyof Options, flag: string, commands: CommandWord[]]
   ["expires", "--expires", CHANGES],
   ["log", "--log", CHANGES],
   ["waitAck", "--wait-ack", ["set", "receipt"]],
-  ["since", "--since", ["watch"]],
+  ["since", "--since", ["watch", "events"]],
   ["all", "--all", FLEET_COMMANDS],
   ["vmsFrom", "--vms-from", FLEET_COMMANDS],
 ];
@@ -80,12 +89,17 @@ function toCommand(words: Words, options: Options, surroundings: Surroundings): 
     if (options[option] === undefined || commands.includes(word)) continue;
     throw usageError(`${flag} goes with ${inWords(commands)}, not with ${word}`);
   }
-  const fleet = fleetSelection(options);
+  const selection = fleetSelection(options);
+  const fleet = VM_FILTERS.includes(word) ? undefined : selection;
   if (fleet !== undefined && !FLEET_COMMANDS.includes(word)) {
     throw usageError(`${word} is for one VM; many can be asked with ${inWords(FLEET_COMMANDS)}`);
   }
   const common = commonOptions(options, surroundings, fleet === undefined);
   assertOneReader(words, options);
+  if (isEventCommand(word)) {
+    assertManager(word, common);
+    return eventCommand(word, words, options, common);
+  }
   if (!isVmCommand(word)) return managerCommand(word, words, options, common);
   if (fleet === undefined && common.target.vm === undefined && common.target.socket === undefined) {
     throw usageError("which VM? name it with -v VM, or its socket with --socket PATH");
@@ -137,7 +151,7 @@ function managerCommand(
 ): ManagerCommand {
   const [first = ""] = operands;
   const { limit, who, before, label, lifetime: expiresInMs } = own;
-  if (common.door.via === "channel") throw usageError(`${word} asks the manager; a VM's channel cannot tell`);
+  assertManager(word, common);
   switch (word) {
     case "vms":
       return { ...common, name: "vms", pattern: operands[0] };
@@ -173,9 +187,8 @@ function managerCommand(
   }
 }
 
-function neededVm({ target }: CommonOptions): string {
-  if (target.vm === undefined) throw usageError("which VM? name it with -v VM");
-  return target.vm;
+function assertManager(word: CommandWord, { door }: CommonOptions): void {
+  if (door.via === "channel") throw usageError(`${word} asks the manager; a VM's channel cannot tell`);
 }
 
 /** The command's own name, or what -k and -q stand for. */
@@ -258,7 +271,7 @@ function changedProperties(own: OwnOptions): UserProperties {
 function assertOneReader({ values, own }: Words, { password, vmsFrom }: Options): void {
   const bytes = values.some(({ from }) => from === "stdin");
   const passwords = password === "-" || own.newPassword === true;
-  if ([bytes, vmsFrom === "-", passwords].filter(Boolean).length < 2) return;
+  if ([bytes, vmsFrom === "-", passwords, readsInput(own)].filter(Boolean).length < 2) return;
   throw usageError("there is only one standard input; give the password in VMMESSAGE_PASSWORD, or the rest in a file");
 }
 

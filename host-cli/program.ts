@@ -1,91 +1,12 @@
 /** The command line as commander knows it: options, commands and their help. What it all means is parse-arguments.ts. */
 import { Command as Program, InvalidArgumentError, Option } from "commander";
-import { duration, keyAndFile, revision, type RevisionArgument, timeout } from "../shared/cli/arguments.ts";
+import { duration, keyAndFile, revision, timeout } from "../shared/cli/arguments.ts";
 import { usageError } from "../shared/cli/failure.ts";
-import type { ValueSource } from "../shared/cli/value-sources.ts";
 import { version } from "../shared/version.ts";
-import type { Role } from "../shared/api/schemas.ts";
-import { COMMAND_EXAMPLES, DESCRIPTION, HELP_AFTER, USAGE } from "./help.ts";
-
-/** The options that all commands are parsed with; those that say keys and values go to {@link Words} in their order. */
-export interface Options {
-  user?: string;
-  password?: string;
-  tokenFile?: string;
-  host?: string;
-  manager?: string;
-  direct?: true;
-  ca?: string;
-  fingerprint?: string;
-  vm?: string[];
-  all?: true;
-  vmsFrom?: string;
-  query?: string;
-  socket?: string;
-  socketDir?: string;
-  connect?: string;
-  json?: true;
-  quiet?: true;
-  timeout?: number;
-  ttl?: number;
-  secret?: true;
-  readOnly?: true;
-  ifAbsent?: true;
-  ifRevision?: RevisionArgument;
-  expires?: number;
-  log?: true;
-  waitAck?: true;
-  since?: RevisionArgument;
-}
-
-/** The options of single commands of the manager. */
-export interface OwnOptions {
-  received?: true;
-  limit?: number;
-  before?: number;
-  who?: string;
-  role?: Role;
-  vms?: string[];
-  keys?: string[];
-  publicKey?: string[];
-  newPassword?: true;
-  label?: string;
-  lifetime?: number;
-}
-
-/** The commands with a name of their own, as they stand on the command line. */
-export type CommandWord =
-  | "set"
-  | "get"
-  | "delete"
-  | "clear"
-  | "list"
-  | "watch"
-  | "wait"
-  | "info"
-  | "ping"
-  | "doctor"
-  | "vms"
-  | "forget"
-  | "messages"
-  | "receipt"
-  | "user list"
-  | "user add"
-  | "user change"
-  | "user remove"
-  | "token list"
-  | "token create"
-  | "token revoke"
-  | "audit"
-  | "health";
-
-/** What was said, before it is checked. */
-export interface Words {
-  command: CommandWord | undefined;
-  operands: string[];
-  values: (ValueSource | { from: "nothing"; key: string })[];
-  own: OwnOptions;
-}
+import { adderTo, count, group, limitOption, several } from "./adding-commands.ts";
+import { addEventCommands } from "./event-program.ts";
+import { DESCRIPTION, HELP_AFTER, USAGE } from "./help.ts";
+import type { Words } from "./words.ts";
 
 /** @param print takes the texts of `--help` and `--version` */
 export function makeProgram(words: Words, print: (text: string) => void): Program {
@@ -108,6 +29,7 @@ export function makeProgram(words: Words, print: (text: string) => void): Progra
   addAnswerOptions(program);
   addVmCommands(program, words);
   addManagerCommands(program, words);
+  addEventCommands(program, words);
   return program;
 }
 
@@ -166,9 +88,9 @@ function addMessageOptions(program: Program, words: Words): void {
 function addAnswerOptions(program: Program): void {
   program
     .optionsGroup("Answers:")
-    .option("--json", "answer with one JSON object (watch, many VMs: one a line)")
+    .option("--json", "answer with one JSON object (watch, events, many VMs: one a line)")
     .option("--quiet", "answer with the bare value only, byte for byte")
-    .option("--since <[epoch:]n>", "watch: go on after this revision", revision)
+    .option("--since <[epoch:]n>", "watch: go on after this revision; events: after this cursor", revision)
     .option(
       "--timeout <duration>",
       "give up after this time (default: 10 s; wait, --wait-ack, many VMs: 60 s)",
@@ -235,59 +157,6 @@ function addTokenCommands(tokens: Program, words: Words): void {
   command("revoke", "<id>", "revoke a token");
 }
 
-/** A word that only stands before others. */
-function group(program: Program, name: string, description: string): Program {
-  return program
-    .command(name)
-    .description(description)
-    .helpOption("--help", "print this help")
-    .helpCommand(false)
-    .addHelpText("after", `\n${COMMAND_EXAMPLES[name] ?? ""}`)
-    .allowExcessArguments()
-    .action((_options, { args: [word] }: Program) => {
-      const saw = word === undefined ? `'${name}' needs a command` : `there is no command '${name} ${word}'`;
-      throw usageError(`${saw}; see vmmessage ${name} --help`);
-    });
-}
-
-type CommandBelow<Prefix extends string> = CommandWord extends infer W
-  ? W extends `${Prefix}${infer Name}`
-    ? Name
-    : never
-  : never;
-
-function adderTo<Prefix extends "" | "user " | "token " = "">(parent: Program, words: Words, prefix?: Prefix) {
-  return (name: CommandBelow<Prefix>, operands: string, description: string): Program => {
-    const word = `${prefix ?? ""}${name}` as CommandWord;
-    const examples = COMMAND_EXAMPLES[word];
-    return parent
-      .command(`${name} ${operands}`.trimEnd())
-      .description(description)
-      .allowExcessArguments(false)
-      .helpOption("--help", "print this help")
-      .addHelpText("after", `${examples === undefined ? "" : `\n${examples}\n`}\nThe options: vmmessage --help`)
-      .action((...args: unknown[]) => {
-        const command = args.at(-1) as Program;
-        words.command = word;
-        words.operands = command.args;
-        words.own = command.opts<OwnOptions>();
-      });
-  };
-}
-
-function limitOption(): Option {
-  return new Option("--limit <n>", "at most so many (1 to 1000)").argParser((text) => {
-    const limit = count(text);
-    if (limit < 1 || limit > 1000) throw new InvalidArgumentError("it is not from 1 to 1000");
-    return limit;
-  });
-}
-
-function count(text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError("it is not a number");
-  return Number(text);
-}
-
 /** 64 hexadecimal digits, with or without the colons that openssl prints. */
 function fingerprint(text: string): string {
   const digits = text
@@ -304,10 +173,6 @@ function fromInput(text: string): true {
   if (text === "-") return true;
   // Not an InvalidArgumentError, whose sentence repeats what was given.
   throw usageError("--new-password: others can see a command line; give - and the password on the standard input");
-}
-
-function several(value: string, before: string[] = []): string[] {
-  return [...before, value];
 }
 
 function once(what: string) {

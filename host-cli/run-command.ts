@@ -43,5 +43,18 @@ export async function runCommand(command: Command, context: Context): Promise<vo
       return (await import("./commands/audit.ts")).audit(command, context);
     case "health":
       return (await import("./commands/health.ts")).health(command, context);
+    case "events":
+      return (await import("./commands/events.ts")).events(command, context);
+    case "event types":
+      (await import("./commands/event-types.ts")).printEventTypes(command, context);
+      return;
+    case "notify":
+      return (await import("./commands/notify.ts")).notify(command, context);
+    case "subscription":
+      return (await import("./commands/subscription.ts")).subscription(command, context);
+    case "sink":
+      return (await import("./commands/sink.ts")).sink(command, context);
+    case "save":
+      return (await import("./commands/save.ts")).save(command, context);
   }
 }

@@ -1,4 +1,5 @@
 /** The manager's configuration: what the file may say, and what it means when it does not. docs/manager.md tells it to users. */
+import { isIP } from "node:net";
 import * as z from "zod/mini";
 import {
   absolutePath,
@@ -10,6 +11,7 @@ import {
   userOrGroup,
 } from "../shared/config-file.ts";
 import { DEFAULT_API_PORT } from "../shared/api/endpoints.ts";
+import { bodyFormats, eventFilter } from "../shared/api/event-schemas.ts";
 import { roles } from "../shared/api/schemas.ts";
 
 /** Where Oracle VM Manager's own CLI listened. */
@@ -39,6 +41,92 @@ const socket = z.strictObject({
   vms: z._default(patterns, ["*"]),
   keys: z._default(prefixes, [""]),
 });
+
+const name = z.string().check(z.regex(/^[a-z0-9][a-z0-9_-]{0,63}$/, "must be 1 to 64 of a-z 0-9 _ -"));
+
+/** A program and its arguments, started without a shell. */
+const program = z.tuple([absolutePath], z.string());
+
+const cidr = z.string().check(z.refine(isCidr, "must be an address range such as 10.0.0.0/8 or fd00::/8"));
+
+/** Of every sink. */
+const sinkParts = {
+  name,
+  filter: z._default(eventFilter, {}),
+  /** Whether events of keys carry the values. */
+  values: z._default(z.boolean(), false),
+  format: z._default(z.enum(bodyFormats), "cloudevents"),
+};
+
+const sink = z.discriminatedUnion("type", [
+  z.strictObject({
+    ...sinkParts,
+    type: z.literal("amqp"),
+    /** `amqps://user@host/vhost` */
+    url: z.string().check(z.regex(/^amqps?:\/\//, "must begin with amqp:// or amqps://")),
+    passwordFile: z.optional(absolutePath),
+    /** PEM, of the broker's authority. */
+    ca: z.optional(absolutePath),
+    exchange: z._default(z.string().check(z.minLength(1), z.maxLength(127)), "cloudstack-events"),
+    format: z._default(z.enum(bodyFormats), "cloudstack"),
+  }),
+  z.strictObject({ ...sinkParts, type: z.literal("mail"), to: z.array(z.email()).check(z.minLength(1)) }),
+  z.strictObject({
+    ...sinkParts,
+    type: z.literal("webhook"),
+    url: z.url({ protocol: /^https?$/ }),
+    /** Each holds one secret (`whsec_...`); both sign while one replaces the other. */
+    secretFiles: z._default(z.array(absolutePath).check(z.maxLength(2)), []),
+    /** PEM, of the receiver's authority. */
+    ca: z.optional(absolutePath),
+  }),
+  z.strictObject({ ...sinkParts, type: z.literal("command"), command: name }),
+]);
+
+const events = z.strictObject({
+  /** For how long, and how many. */
+  keep: z._default(durationMs, 30 * 86_400_000),
+  keepCount: z._default(z.int().check(z.positive()), 1_000_000),
+  /** Where events go whatever anybody subscribes to. */
+  sinks: z._default(z.array(sink), []),
+  /** The server that takes our mail. */
+  mail: z.optional(
+    z.strictObject({
+      host: z.string().check(z.minLength(1)),
+      port: z._default(port, 25),
+      /** `required`: nothing is sent without STARTTLS. `implicit`: TLS from the first byte, as on port 465. */
+      tls: z._default(z.enum(["opportunistic", "required", "implicit"]), "opportunistic"),
+      user: z.optional(z.string()),
+      passwordFile: z.optional(absolutePath),
+      /** PEM, of the server's authority. */
+      ca: z.optional(absolutePath),
+      from: z.email(),
+    }),
+  ),
+  /** Programs that `command:NAME` means; they get the event on their standard input. */
+  commands: z._default(z.record(name, z.strictObject({ run: program, timeout: z._default(durationMs, 30_000) })), {}),
+  /** Programs that `sms:NUMBER?gateway=NAME` means; they get the number as their last argument. */
+  gateways: z._default(z.record(name, z.strictObject({ run: program, timeout: z._default(durationMs, 30_000) })), {}),
+  /** Where what users name may lead: not to addresses of this machine or of private networks, unless they are here. */
+  targets: z._default(
+    z.strictObject({
+      allow: z._default(z.array(cidr), []),
+      /** Webhooks without TLS. */
+      http: z._default(z.boolean(), false),
+    }),
+    { allow: [], http: false },
+  ),
+});
+
+/** With nothing configured, events are kept and can be read. */
+const eventDefaults = {
+  keep: 30 * 86_400_000,
+  keepCount: 1_000_000,
+  sinks: [],
+  commands: {},
+  gateways: {},
+  targets: { allow: [], http: false },
+};
 
 const configFile = z.strictObject({
   /** Where VMs are looked for. Without it: libvirt. */
@@ -84,6 +172,9 @@ const configFile = z.strictObject({
     }),
     { expireAfter: 30 * 86_400_000, maxPending: 1_000, maxPendingBytes: 4 * 1024 * 1024 },
   ),
+  events: z._default(events, eventDefaults),
+  /** Where `vmmessage save` may put images. */
+  images: z._default(z.strictObject({ directories: z._default(z.array(absolutePath), []) }), { directories: [] }),
   /** What one guest may send, so that it takes nothing from the others. */
   quotas: z._default(
     z.strictObject({
@@ -102,6 +193,10 @@ export type Config = Readonly<z.infer<typeof configFile>>;
 export type SocketConfig = Config["sockets"][number];
 export type ListenConfig = Config["listen"][number];
 export type ConsoleConfig = NonNullable<Config["console"]>;
+export type EventsConfig = Config["events"];
+export type SinkConfig = EventsConfig["sinks"][number];
+export type MailConfig = NonNullable<EventsConfig["mail"]>;
+export type ProgramConfig = EventsConfig["commands"][string];
 
 /** Throws ConfigError that names every problem. A default file that is not there means defaults. */
 export function readConfig(file: string, mayBeAbsent: boolean): Config {
@@ -111,7 +206,35 @@ export function readConfig(file: string, mayBeAbsent: boolean): Config {
 export function parseConfig(json: unknown, file: string): Config {
   const config = checkConfig(configFile, json, file);
   const paths = config.sockets.map(({ path }) => path);
-  const twice = paths.find((path, index) => paths.indexOf(path) !== index);
-  if (twice !== undefined) throw new ConfigError(`${file}: sockets: ${twice} stands there twice`);
+  assertOnce(paths, `${file}: sockets`);
+  assertOnce(
+    config.events.sinks.map((sink) => sink.name),
+    `${file}: events.sinks`,
+  );
+  for (const sink of config.events.sinks) assertHasParts(sink, config.events, file);
   return config;
+}
+
+function assertOnce(names: readonly string[], where: string): void {
+  const twice = names.find((one, index) => names.indexOf(one) !== index);
+  if (twice !== undefined) throw new ConfigError(`${where}: ${twice} stands there twice`);
+}
+
+function assertHasParts(sink: SinkConfig, { mail, commands, targets }: EventsConfig, file: string): void {
+  const where = `${file}: events.sinks: ${sink.name}`;
+  if (sink.type === "mail" && mail === undefined) {
+    throw new ConfigError(`${where}: mail needs a server; name it in events.mail`);
+  }
+  if (sink.type === "command" && !Object.hasOwn(commands, sink.command)) {
+    throw new ConfigError(`${where}: events.commands has no '${sink.command}'`);
+  }
+  if (sink.type === "webhook" && sink.url.startsWith("http:") && !targets.http) {
+    throw new ConfigError(`${where}: a webhook without TLS needs events.targets.http`);
+  }
+}
+
+function isCidr(text: string): boolean {
+  const [address = "", bits = ""] = text.split("/");
+  const longest = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  return /^\d{1,3}$/.test(bits) && Number(bits) <= longest;
 }

@@ -3,7 +3,6 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { aborted } from "../shared/abort.ts";
-import type { Receipt } from "../shared/api/schemas.ts";
 import { CommandError } from "../shared/cli/failure.ts";
 import { Accounts } from "./access/accounts.ts";
 import { AuditLog } from "./access/audit-log.ts";
@@ -14,17 +13,23 @@ import { ApiServer } from "./api/server.ts";
 import { StreamQuota } from "./api/stream-quota.ts";
 import type { Config, ConsoleConfig } from "./config.ts";
 import { ConsoleServer } from "./console/ssh-server.ts";
+import { alertingLog } from "./events/alerting-log.ts";
+import { EventHub } from "./events/event-hub.ts";
+import { EventLog } from "./events/event-log.ts";
+import { ImageSaver } from "./images/image-saver.ts";
 import { Inventory } from "./inventory/inventory.ts";
 import { MirrorKeeper } from "./links/mirror-keeper.ts";
 import type { Log } from "../shared/log.ts";
 import { ManagerService } from "./service/manager-service.ts";
 import { Messages } from "./delivery/messages.ts";
+import { libvirtDisks } from "./images/libvirt-disks.ts";
+import { Mailer } from "./sinks/mailer.ts";
 import { Metrics } from "./metrics.ts";
 import { type Places, SOCKET_NAME } from "./paths.ts";
 import { type Closable, RunningSet } from "./running-set.ts";
 import { openSource, type SourceSpec, sourceSpecs } from "./inventory/sources.ts";
 import { openStore } from "./store/open-store.ts";
-import type { Store, WaitingMessage } from "./store/store.ts";
+import type { Store } from "./store/store.ts";
 import { Turns } from "./turns.ts";
 import { Vms } from "./vms/vms.ts";
 
@@ -43,6 +48,8 @@ const PRUNE_EVERY_MS = 3_600_000;
  */
 const STOP_STEP_MS = 12_000;
 
+type Live = Pick<Config, "quotas" | "messages" | "events" | "images">;
+
 export interface ManagerOptions {
   config: Config;
   places: Places;
@@ -60,9 +67,13 @@ interface Parts {
   keeper: MirrorKeeper;
   vms: Vms;
   inventory: Inventory;
+  events: EventHub;
+  images: ImageSaver;
   service: ManagerService;
+  /** What warns, and tells of it as an event too. */
+  log: Log;
   /** What a new configuration changes without anything being opened anew. */
-  live: Pick<Config, "quotas" | "messages">;
+  live: Live;
   /** Rejects when the manager cannot go on. */
   failure: PromiseWithResolvers<never>;
 }
@@ -97,8 +108,8 @@ export class Manager {
   }
 
   private constructor(options: ManagerOptions, parts: Parts) {
-    const { log, places } = options;
-    const { service, accounts, store, vms, inventory, failure } = parts;
+    const { places } = options;
+    const { service, accounts, store, vms, inventory, events, failure, log } = parts;
     this.#options = options;
     this.#parts = parts;
     const streams = new StreamQuota(defaultApiLimits.streamsPerPrincipal);
@@ -116,7 +127,7 @@ export class Manager {
     });
     this.#sources = new RunningSet<SourceSpec, Closable>({
       start: (spec) => {
-        const source = openSource(spec, options.host);
+        const source = openSource(spec, options.host, events);
         inventory.add(source);
         return Promise.resolve({ close: () => inventory.remove(source.name) });
       },
@@ -157,7 +168,7 @@ export class Manager {
   }
 
   async #stop(): Promise<void> {
-    const { vms, keeper, store } = this.#parts;
+    const { vms, keeper, store, events, images } = this.#parts;
     const { log } = this.#options;
     for (const timer of this.#timers) clearInterval(timer);
     this.#stopping.abort();
@@ -167,8 +178,10 @@ export class Manager {
       ["consoles", () => inTime(this.#consoles.close())],
       ["configuration", () => inTime(this.#turns.take(() => Promise.resolve()))],
       ["inventory", () => inTime(this.#closeInventory())],
+      ["images", () => inTime(images.close())],
       ["vms", () => inTime(vms.close())],
       ["mirrors", () => inTime(keeper.close())],
+      ["events", () => inTime(events.close())],
       // The last, because the others write to it until they are closed.
       ["store", () => inTime(store.close())],
     ]);
@@ -185,7 +198,7 @@ export class Manager {
   #apply(config: Config): Promise<void> {
     return this.#turns.take(async () => {
       if (this.#stopping.signal.aborted) throw new CommandError("unreachable", "the manager stops");
-      Object.assign(this.#parts.live, { quotas: config.quotas, messages: config.messages });
+      Object.assign(this.#parts.live, liveOf(config));
       const failures = await doEach(this.#sectionsOf(config));
       for (const { part, error } of failures.slice(1)) this.#options.log.error("not-applied", { part, error });
       throwFirst(failures);
@@ -194,8 +207,10 @@ export class Manager {
 
   #sectionsOf(config: Config): Step[] {
     const { uid, places } = this.#options;
-    const { inventory } = this.#parts;
+    const { inventory, events } = this.#parts;
     return [
+      // Before anything happens that they are to be told of.
+      ["events", () => events.apply(config.events)],
       ["inventory", () => this.#sources.apply(sourceSpecs(config, uid))],
       // Whoever asks first shall not hear that there are no VMs.
       ["inventory", () => Promise.race([inventory.spoken(), pause(FIRST_WORD_MS), aborted(this.#stopping.signal)])],
@@ -279,15 +294,26 @@ async function openParts(options: ManagerOptions): Promise<Parts> {
   // Whoever runs the manager looks at it; until then it must not count as unhandled.
   failure.promise.catch(() => undefined);
   let parts: Parts | undefined;
+  let eventLog: EventLog | undefined;
   const store = await openStore({
     directory: places.stateDirectory,
-    limits: { pendingPerVm: config.messages.maxPending, pendingBytesPerVm: config.messages.maxPendingBytes },
+    limits: {
+      pendingPerVm: config.messages.maxPending,
+      pendingBytesPerVm: config.messages.maxPendingBytes,
+      eventAgeMs: config.events.keep,
+      eventCount: config.events.keepCount,
+    },
     log,
     onFailure: failure.reject,
     onRefused: (receipt) => parts?.vms.byId(receipt.vm.id)?.settled(receipt),
+    onAppended: (events) => {
+      parts?.metrics.events(events);
+      eventLog?.appended(events);
+    },
   });
   try {
-    parts = await partsOver(store, failure, options);
+    eventLog = new EventLog(store, await store.eventLog());
+    parts = await partsOver(store, eventLog, failure, options);
     return parts;
   } catch (error) {
     await store.close();
@@ -295,37 +321,75 @@ async function openParts(options: ManagerOptions): Promise<Parts> {
   }
 }
 
-async function partsOver(store: Store, failure: Parts["failure"], { config, log }: ManagerOptions): Promise<Parts> {
-  const live = { quotas: config.quotas, messages: config.messages };
+async function partsOver(
+  store: Store,
+  eventLog: EventLog,
+  failure: Parts["failure"],
+  { config, host, log: plainLog }: ManagerOptions,
+): Promise<Parts> {
+  const live = liveOf(config);
+  const failed = failure.reject;
+  const log = alertingLog(plainLog, (event) => {
+    store.appendEvents([event]).catch(failed);
+  });
   const metrics = new Metrics();
   const messages = new Messages({ store, expireAfterMs: () => live.messages.expireAfter });
-  const keeper = new MirrorKeeper(store, failure.reject);
-  const receiptChanged = (receipt: Receipt, message?: WaitingMessage): void => {
-    messages.board.publish(receipt);
-    if (receipt.state !== "refused" && message !== undefined)
-      metrics.delivered((Date.now() - message.queuedAt) / 1_000);
-  };
+  const keeper = new MirrorKeeper(store, failed);
+  const audit = new AuditLog({ store, log });
+  const accounts = await Accounts.open({ store, audit, log });
+  const mailer = new Mailer(() => live.events.mail);
+  const events = await EventHub.open({
+    store,
+    eventLog,
+    log,
+    context: { host, config: () => live.events, mailer, log },
+    rightsOf: (user) => accounts.rightsOf(user),
+    attempted: (sink, outcome) => {
+      metrics.attempted(sink, outcome);
+    },
+    failed,
+  });
   const known = await store.loadVms();
   const vms = await Vms.load(known, {
     store,
     log,
     metrics,
     quotas: () => live.quotas,
-    receiptChanged,
+    receiptChanged: (receipt, message) => {
+      messages.board.publish(receipt);
+      if (receipt.state !== "refused" && message !== undefined) metrics.delivered(sinceSeconds(message.queuedAt));
+    },
     mirrorChanged: (vm) => {
       keeper.add(vm);
     },
-    failed: failure.reject,
+    failed,
   });
-  const audit = new AuditLog({ store, log });
-  const accounts = await Accounts.open({ store, audit, log });
+  const images = await ImageSaver.open({
+    store,
+    mailer,
+    log,
+    directories: () => live.images.directories,
+    vmOf: (id) => vms.byId(id),
+    disksOf: libvirtDisks,
+    failed,
+  });
   const inventory = new Inventory({
     known,
     onChange: (change) => {
       vms.update(change);
+      events.lifecycles.changed(change);
+      images.statusChanged(change.vm);
     },
     log,
   });
-  const parts = { vms, messages, store, accounts, audit, inventory, metrics, startedAt: Date.now() };
-  return { ...parts, live, keeper, failure, service: new ManagerService(parts) };
+  const parts = { vms, messages, store, accounts, audit, inventory, metrics, events, images, startedAt: Date.now() };
+  return { ...parts, live, keeper, log, failure, service: new ManagerService(parts) };
+}
+
+function liveOf({ quotas, messages, events, images }: Config): Live {
+  return { quotas, messages, events, images };
+}
+
+function sinceSeconds(time: number): number {
+  return (Date.now() - time) / 1_000;
 }

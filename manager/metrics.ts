@@ -1,5 +1,6 @@
 /** What Prometheus scrapes: names and units follow its conventions (base units, `_total` for what only grows). */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { EventCategory } from "../shared/event-types.ts";
 import { type LinkState, linkStates, type MessageState, messageStates, type VmRef } from "../shared/api/schemas.ts";
 
 /** A name from a hypervisor or a configuration as a label's value, at most this long. */
@@ -28,11 +29,20 @@ export interface VmMetrics {
 }
 
 /** What is looked up when it is asked for. A state that is left out has none. */
+export interface SinkStanding {
+  id: string;
+  isConnected: boolean;
+  backlog: number;
+  retrying: number;
+  deadLetters: number;
+}
+
 export interface Standings {
   links: Partial<Record<LinkState, number>>;
   messages: Partial<Record<MessageState, number>>;
   pending: readonly { vm: VmRef; count: number }[];
   inventory: readonly { name: string; isConnected: boolean }[];
+  sinks: readonly SinkStanding[];
 }
 
 export class Metrics {
@@ -68,6 +78,25 @@ export class Metrics {
     labelNames: ["source"],
     registers: [this.#registry],
   });
+  readonly #events = new Counter({
+    name: "vmmessage_events_total",
+    help: "Events that were written to the log, by category",
+    labelNames: ["category"],
+    registers: [this.#registry],
+  });
+  readonly #deliveries = new Counter({
+    name: "vmmessage_sink_deliveries_total",
+    help: "Attempts to deliver events to a sink, by what became of them",
+    labelNames: ["sink", "outcome"],
+    registers: [this.#registry],
+  });
+  readonly #sinkConnected = this.#sinkGauge("vmmessage_sink_connected", "Whether a sink can be delivered to");
+  readonly #sinkBacklog = this.#sinkGauge("vmmessage_sink_backlog", "Events that a sink has not come to yet");
+  readonly #sinkRetrying = this.#sinkGauge("vmmessage_sink_retrying", "Events that wait for another attempt at a sink");
+  readonly #sinkDeadLetters = this.#sinkGauge(
+    "vmmessage_sink_dead_letters",
+    "Events that could not be delivered to a sink, and are kept",
+  );
   readonly #received = this.#vmCounter("vmmessage_link_received_bytes_total", "Bytes received on a VM's channel");
   readonly #sent = this.#vmCounter("vmmessage_link_sent_bytes_total", "Bytes sent on a VM's channel");
   readonly #refusedFrames = this.#vmCounter(
@@ -101,7 +130,7 @@ export class Metrics {
   }
 
   /** Prometheus' text format. */
-  scrape({ links, messages, pending, inventory }: Standings): Promise<string> {
+  scrape({ links, messages, pending, inventory, sinks }: Standings): Promise<string> {
     for (const state of linkStates) this.#links.set({ state }, links[state] ?? 0);
     for (const state of messageStates) this.#messages.set({ state }, messages[state] ?? 0);
     this.#pending.reset();
@@ -110,7 +139,18 @@ export class Metrics {
     for (const { name, isConnected } of inventory) {
       this.#inventories.set({ source: labelValue(name) }, isConnected ? 1 : 0);
     }
+    this.#setSinks(sinks);
     return this.#registry.metrics();
+  }
+
+  /** These were written to the log. */
+  events(events: readonly { category: EventCategory }[]): void {
+    for (const { category } of events) this.#events.inc({ category });
+  }
+
+  /** An attempt to deliver an event ended so. */
+  attempted(sink: string, outcome: "delivered" | "failed" | "dead"): void {
+    this.#deliveries.inc({ sink: labelValue(sink), outcome });
   }
 
   /** A guest has done what was queued so many seconds ago. */
@@ -156,6 +196,22 @@ export class Metrics {
     if (labels === undefined) return;
     this.#vms.delete(id);
     for (const counter of this.#vmCounters) counter.remove(labels);
+  }
+
+  #setSinks(sinks: readonly SinkStanding[]): void {
+    const gauges = [this.#sinkConnected, this.#sinkBacklog, this.#sinkRetrying, this.#sinkDeadLetters];
+    for (const gauge of gauges) gauge.reset();
+    for (const { id, isConnected, backlog, retrying, deadLetters } of sinks) {
+      const labels = { sink: labelValue(id) };
+      this.#sinkConnected.set(labels, isConnected ? 1 : 0);
+      this.#sinkBacklog.set(labels, backlog);
+      this.#sinkRetrying.set(labels, retrying);
+      this.#sinkDeadLetters.set(labels, deadLetters);
+    }
+  }
+
+  #sinkGauge(name: string, help: string): Gauge<"sink"> {
+    return new Gauge({ name, help, labelNames: ["sink"], registers: [this.#registry] });
   }
 
   #vmCounter(name: string, help: string): Counter<(typeof vmLabels)[number]> {

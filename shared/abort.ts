@@ -1,5 +1,4 @@
 /** Waiting that an AbortSignal ends. */
-import { setTimeout as sleep } from "node:timers/promises";
 
 /** Settles when the signal is aborted, at once when it is already. */
 export function aborted(signal: AbortSignal): Promise<void> {
@@ -30,6 +29,15 @@ export async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): P
 }
 
 /** Settles after so long, or when the signal is aborted. */
-export async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => undefined);
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end);
+    if (signal.aborted) end();
+  });
 }

@@ -15,7 +15,7 @@ export function matchesVm(pattern: string, { id, name }: { id: string; name: str
  * Patterns come from clients, so no regular expression is made of them: one with many stars could run for hours. This
  * takes time proportional to the lengths' product at worst.
  */
-function matchesPattern(pattern: string, text: string): boolean {
+export function matchesPattern(pattern: string, text: string): boolean {
   let at = 0;
   let place = 0;
   /** After the last `*`, and where the text goes on if it stands for what was passed so far. */

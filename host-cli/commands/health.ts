@@ -3,6 +3,7 @@ import type { HealthCommand } from "../command.ts";
 import type { Context } from "../context.ts";
 import { openNeededManager } from "../managed/open-manager.ts";
 import { agoInWords } from "../origin.ts";
+import { behindInWords, sinkStateInWords } from "../sink-words.ts";
 import { tableLines } from "../table.ts";
 
 /** `health`: what works in the manager and what does not. */
@@ -15,7 +16,7 @@ export async function health(command: HealthCommand, context: Context): Promise<
   else for (const line of tableLines(["manager", manager.where], rows(found))) output.line(line);
 }
 
-function rows({ status, version, startedAt, inventory, links, messages }: Health): string[][] {
+function rows({ status, version, startedAt, inventory, links, messages, sinks }: Health): string[][] {
   return [
     ["status", status],
     ["version", version],
@@ -26,7 +27,15 @@ function rows({ status, version, startedAt, inventory, links, messages }: Health
     }),
     ["links", counted(links)],
     ["messages", counted(messages)],
+    ...sinks.configured.map((sink) => [sink.id, sinkInWords(sink)]),
+    ["subscribed sinks", counted(sinks.subscribed)],
   ];
+}
+
+/** `disconnected: connect ECONNREFUSED 192.0.2.1:5672; 12 waiting` */
+function sinkInWords(sink: Health["sinks"]["configured"][number]): string {
+  const behind = behindInWords(sink);
+  return behind === "" ? sinkStateInWords(sink) : `${sinkStateInWords(sink)}; ${behind}`;
 }
 
 /** `3 up, 1 silent` */

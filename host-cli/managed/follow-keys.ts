@@ -1,14 +1,10 @@
 /** A watch through the manager, which goes on where it was when the connection to the manager is lost. */
-import { pause } from "../../shared/abort.ts";
 import type { VmSummary } from "../../shared/api/schemas.ts";
 import type { Cursor } from "../../shared/protocol/message.ts";
 import type { Changed } from "../guest.ts";
 import { awayInWords } from "../origin.ts";
-import { ManagerLostError } from "./connect.ts";
 import type { Manager } from "./manager.ts";
-
-/** Between a lost connection and the next: a manager is restarted in about this time. */
-const RESUME_PAUSE_MS = 1_000;
+import { resumedStream } from "./resumed-stream.ts";
 
 export interface Following {
   vm: VmSummary;
@@ -23,30 +19,19 @@ export interface Following {
 /** Rejects with ManagerLostError when there is no manager at the start, or when the signal ends it. */
 export async function followKeys(manager: Manager, following: Following): Promise<never> {
   const { note, signal } = following;
-  const place: Place = { since: following.since, isUp: true, hasBegun: false };
+  const place: Place = { since: following.since, isUp: true };
   takeLink(following.vm, place, note);
-  for (let isLost = false; ;) {
-    try {
-      for await (const event of manager.stream("watchKeys", asked(following, place), signal)) {
-        if (isLost) note("the manager is back; going on where the watch was");
-        isLost = false;
-        place.hasBegun = true;
-        if (event.event === "link") takeLink(event.data, place, note);
-        else await takeBatch(event.data, place, following);
-      }
-    } catch (error) {
-      if (!(error instanceof ManagerLostError) || signal.aborted || !place.hasBegun) throw error;
-    }
-    if (!isLost) note("the connection to the manager was lost; trying again");
-    isLost = true;
-    await pause(RESUME_PAUSE_MS, signal);
+  const stream = resumedStream(manager, "watchKeys", () => asked(following, place), { note, signal });
+  for (;;) {
+    const { value: event } = await stream.next();
+    if (event.event === "link") takeLink(event.data, place, note);
+    else await takeBatch(event.data, place, following);
   }
 }
 
 interface Place {
   since: Cursor | undefined;
   isUp: boolean;
-  hasBegun: boolean;
 }
 
 function asked({ vm, prefix }: Following, { since }: Place) {

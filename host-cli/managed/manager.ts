@@ -19,18 +19,22 @@ const MAX_DETAIL = 2_000;
 type Endpoints = typeof endpoints;
 type Schema = z.ZodMiniType;
 type AnsweredEndpoint = { [N in EndpointName]: Endpoints[N] extends { answer: Schema } ? N : never }[EndpointName];
-type StreamedEndpoint = { [N in EndpointName]: Endpoints[N] extends { stream: unknown } ? N : never }[EndpointName];
+export type StreamedEndpoint = {
+  [N in EndpointName]: Endpoints[N] extends { stream: unknown } ? N : never;
+}[EndpointName];
 type AnswerOf<N extends AnsweredEndpoint> = Endpoints[N] extends { answer: infer S extends Schema }
   ? z.output<S>
   : never;
-type StreamOf<N extends StreamedEndpoint> = Endpoints[N] extends { stream: infer S extends Record<string, Schema> }
+export type StreamOf<N extends StreamedEndpoint> = Endpoints[N] extends {
+  stream: infer S extends Record<string, Schema>;
+}
   ? { [Name in keyof S & string]: { event: Name; data: z.output<S[Name]> } }[keyof S & string]
   : never;
 
-/** What an endpoint is asked with: the parts of its path, its query, its body. */
+/** What an endpoint is asked with: the parts of its path, its query (a list is a member many times), its body. */
 export interface Asked {
   params?: Record<string, string>;
-  query?: Record<string, string | number | undefined>;
+  query?: Record<string, string | number | boolean | readonly string[] | undefined>;
   body?: object;
 }
 
@@ -150,7 +154,9 @@ export class Manager implements Disposable {
 function filledIn(path: string, { params = {}, query = {} }: Asked): string {
   const filled = path.replace(/:([a-zA-Z]+)/g, (_, name: string) => encodeURIComponent(params[name] ?? ""));
   const search = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value));
+  for (const [name, value = []] of Object.entries(query)) {
+    for (const one of Array.isArray(value) ? value : [value]) search.append(name, String(one));
+  }
   return search.size === 0 ? filled : `${filled}?${search.toString()}`;
 }
 

@@ -171,6 +171,11 @@ export class Accounts implements Authenticator {
     return [...this.#users.values()].sort(byName).map(shownUser);
   }
 
+  /** What a user may do now; undefined when there is none of that name. */
+  rightsOf(name: string): Pick<Principal, "role" | "vms" | "keys"> | undefined {
+    return this.#users.get(name);
+  }
+
   /** Makes the user if there is none of that name, with the role `read` unless it says otherwise. */
   changeUser(name: string, change: UserChange): Promise<User> {
     return this.#changes.take(async () => {

@@ -5,6 +5,7 @@ import { createJsonSchemaTransform, createJsonSchemaTransformObject } from "fast
 import * as z from "zod/mini";
 import type { $ZodTypes } from "zod/v4/core";
 import type { Endpoint } from "../../shared/api/endpoints.ts";
+import * as events from "../../shared/api/event-schemas.ts";
 import * as schemas from "../../shared/api/schemas.ts";
 import { version } from "../../shared/version.ts";
 import { PROBLEM_TYPE } from "./problems.ts";
@@ -14,19 +15,33 @@ const named = {
   AuditRecord: schemas.auditRecord,
   ChangedBatch: schemas.changedBatch,
   CreatedToken: schemas.createdToken,
+  DeadLetter: events.deadLetter,
+  DeliveryAttempt: events.deliveryAttempt,
+  Event: events.event,
+  EventFilter: events.eventFilter,
+  EventPage: events.eventPage,
+  EventPosition: events.eventPosition,
   FleetRequest: schemas.fleetRequest,
   FleetResult: schemas.fleetResult,
   FleetSummary: schemas.fleetSummary,
   Health: schemas.health,
+  ImageSave: events.imageSave,
   KeyAnswer: schemas.keyAnswer,
   KeyList: schemas.keyList,
+  NewImageSave: events.newImageSave,
   NewMessage: schemas.newMessage,
+  NewNotify: events.newNotify,
+  NewSubscription: events.newSubscription,
   NewToken: schemas.newToken,
+  Notify: events.notify,
   PendingChange: schemas.pendingChange,
   PingAnswer: schemas.pingAnswer,
   Problem: schemas.problem,
   Receipt: schemas.receipt,
   ReceivedMessage: schemas.receivedMessage,
+  Sink: events.sink,
+  Subscription: events.subscription,
+  SubscriptionChange: events.subscriptionChange,
   Token: schemas.token,
   User: schemas.user,
   UserChange: schemas.userChange,

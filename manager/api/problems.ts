@@ -82,7 +82,8 @@ function statusOf(failure: CommandError): { status: number; headers: Headers } {
     return { status: 429, headers: { "retry-after": String(Math.ceil(failure.retryAfterMs / 1000)) } };
   }
   if (failure instanceof AuthenticationError) return { status: 401, headers: { "www-authenticate": CHALLENGES } };
-  return { status: failure.details["unknownVm"] === true ? 404 : statuses[failure.code], headers: {} };
+  const { unknownVm, unknown } = failure.details;
+  return { status: unknownVm === true || unknown === true ? 404 : statuses[failure.code], headers: {} };
 }
 
 /** The type is `about:blank`: `code` tells problems apart, and the title is the status's own (RFC 9457, section 4.2.1). */

@@ -167,7 +167,7 @@ class DomainWatch {
       } else {
         await this.#refresh(signal);
       }
-      await this.#wakeUp.wait(this.#resyncAt - performance.now(), signal);
+      await this.#wakeUp.wait(Math.max(this.#resyncAt - performance.now(), 0), signal);
     }
   }
 

@@ -13,8 +13,11 @@ export interface InventorySink {
   disconnected(reason: string | undefined): void;
 }
 
+/** `libvirt` and `qmp` announce what happens; a `file` is only looked at. */
+export type SourceKind = "libvirt" | "qmp" | "file";
+
 export interface InventorySource {
-  /** For people: `libvirt qemu:///system`, `qmp /run/vms`, `file /etc/vmmessage/vms.json`. */
+  /** Its kind and its place: `libvirt qemu:///system`, `qmp /run/vms`, `file /etc/vmmessage/vms.json`. */
   readonly name: string;
   /**
    * True when the source sees only VMs that run (QMP): one that it does not name when it is synchronized is not running, and
@@ -28,4 +31,10 @@ export interface InventorySource {
   run(sink: InventorySink, signal: AbortSignal): Promise<void>;
   /** Asks once and says what it would do, for `vmmessaged check`. Rejects with CommandError. */
   probe(signal: AbortSignal): Promise<readonly Vm[]>;
+}
+
+/** Of a source's name. What is no source of ours announces nothing either. */
+export function sourceKind(name: string): SourceKind {
+  if (name.startsWith("libvirt ")) return "libvirt";
+  return name.startsWith("qmp ") ? "qmp" : "file";
 }

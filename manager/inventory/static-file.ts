@@ -4,8 +4,10 @@ import { dirname, isAbsolute, join, resolve } from "node:path";
 import * as z from "zod/mini";
 import { pause } from "../../shared/abort.ts";
 import { CommandError, systemCode } from "../../shared/cli/failure.ts";
-import { describeIssues } from "../../shared/protocol/message.ts";
-import type { Vm } from "../vms/vm.ts";
+import type { VmRef } from "../../shared/api/schemas.ts";
+import { describeIssues, shortText } from "../../shared/protocol/message.ts";
+import { parseCoordinates } from "../sinks/notify-coordinates.ts";
+import { type Vm, vmRef } from "../vms/vm.ts";
 import { FolderWatch } from "./folder-watch.ts";
 import { inParallel } from "./in-parallel.ts";
 import type { InventorySink, InventorySource } from "./source.ts";
@@ -27,6 +29,21 @@ const MAX_SOCKET_PATH_BYTES = 107;
 /** Folders looked at at a time; Node has four threads for files. */
 const MAX_LOOKS = 4;
 
+/** Of one VM. Not measured. */
+const MAX_NOTIFY = 10;
+
+/** As of those that come by the API. */
+const MAX_COORDINATES_LENGTH = 2_048;
+
+/** They have a password in them: what is wrong with one never says what it is. */
+const coordinates = z.string().check(
+  z.maxLength(MAX_COORDINATES_LENGTH),
+  z.check<string>((context) => {
+    const message = coordinatesProblem(context.value);
+    if (message !== undefined) context.issues.push({ code: "custom", message, input: undefined });
+  }),
+);
+
 const entry = z.strictObject({
   name: z.string().check(z.minLength(1), z.maxLength(255)),
   uuid: z.optional(
@@ -40,8 +57,20 @@ const entry = z.strictObject({
       `is longer than the ${MAX_SOCKET_PATH_BYTES} bytes that a socket's path may have`,
     ),
   ),
+  notify: z._default(z.array(coordinates).check(z.maxLength(MAX_NOTIFY)), []),
+  vmId: z.optional(shortText.check(z.minLength(1))),
 });
 const document = z.strictObject({ vms: z.array(entry) });
+
+function coordinatesProblem(text: string): string | undefined {
+  try {
+    parseCoordinates(text);
+    return undefined;
+  } catch (error) {
+    if (error instanceof CommandError) return error.message;
+    throw error;
+  }
+}
 
 /** A VM as the file names it. */
 export interface StaticVm {
@@ -50,7 +79,17 @@ export interface StaticVm {
   socket: string;
 }
 
-export type StaticFileContent = { type: "read"; vms: StaticVm[] } | { type: "wrong"; problem: string };
+/** That a VM's states be told to a broker's queue, as StratusLab does. Its coordinates are secret. */
+export interface NotifyWish {
+  vm: VmRef;
+  /** `host,vhost,user,password,queue` */
+  coordinates: string;
+  /** What the messages call the VM; undefined for its name. */
+  vmId: string | undefined;
+}
+
+export type StaticFileContent =
+  { type: "read"; vms: StaticVm[]; wishes: NotifyWish[] } | { type: "wrong"; problem: string };
 
 /** What the file says, or what is wrong with it. A VM without a UUID gets one from its socket's path. */
 export function parseStaticFile(text: string, host: string): StaticFileContent {
@@ -58,18 +97,23 @@ export function parseStaticFile(text: string, host: string): StaticFileContent {
   if (json === undefined) return { type: "wrong", problem: "it is not JSON" };
   const parsed = document.safeParse(json);
   if (!parsed.success) return { type: "wrong", problem: describeIssues(parsed.error) };
-  const vms = parsed.data.vms.map(({ name, uuid, socket }) => {
+  const read = parsed.data.vms.map(({ name, uuid, socket, notify, vmId }) => {
     const path = resolve(socket);
-    return { id: readUuid(uuid ?? "") ?? socketUuid(host, path), name, socket: path };
+    const vm = { id: readUuid(uuid ?? "") ?? socketUuid(host, path), name, socket: path };
+    return { vm, wishes: notify.map((text) => ({ vm: vmRef(vm), coordinates: text, vmId })) };
   });
+  const vms = read.map(({ vm }) => vm);
   const [problem] = [...repeated(vms, "id", "the UUID"), ...repeated(vms, "socket", "the socket")];
-  return problem === undefined ? { type: "read", vms } : { type: "wrong", problem };
+  if (problem !== undefined) return { type: "wrong", problem };
+  return { type: "read", vms, wishes: read.flatMap(({ wishes }) => wishes) };
 }
 
 export interface StaticFileOptions {
   path: string;
   /** This machine's name. */
   host: string;
+  /** All that the file wishes, each time that it was read. */
+  onNotify?: ((wishes: readonly NotifyWish[]) => void) | undefined;
 }
 
 /** A VM counts as Running while its socket is there: the file knows nothing more of it. */
@@ -77,11 +121,13 @@ export class StaticFileSource implements InventorySource {
   readonly name: string;
   readonly #path: string;
   readonly #host: string;
+  readonly #onNotify: StaticFileOptions["onNotify"];
 
-  constructor({ path, host }: StaticFileOptions) {
+  constructor({ path, host, onNotify }: StaticFileOptions) {
     this.name = `file ${path}`;
     this.#path = resolve(path);
     this.#host = host;
+    this.#onNotify = onNotify;
   }
 
   /** Settles when aborted. What a broken file said before it was broken stands. */
@@ -97,7 +143,11 @@ export class StaticFileSource implements InventorySource {
       watch.watch(new Set([dirname(this.#path), ...foldersOf(entries ?? [])]));
       try {
         const found = await versionOf(this.#path);
-        if (found !== version) entries = await this.#read();
+        if (found !== version) {
+          const { vms, wishes } = await this.#read();
+          entries = vms;
+          this.#onNotify?.(wishes);
+        }
         version = found;
         sink.disconnected(undefined);
       } catch (error) {
@@ -112,16 +162,17 @@ export class StaticFileSource implements InventorySource {
 
   async probe(): Promise<readonly Vm[]> {
     try {
-      return await this.#describe(await this.#read());
+      const { vms } = await this.#read();
+      return await this.#describe(vms);
     } catch (error) {
       if (error instanceof CommandError) throw error;
       throw new CommandError("failed", failureMessage(error), {}, { cause: error });
     }
   }
 
-  async #read(): Promise<StaticVm[]> {
+  async #read(): Promise<{ vms: StaticVm[]; wishes: NotifyWish[] }> {
     const read = parseStaticFile(await readWhole(this.#path), this.#host);
-    if (read.type === "read") return read.vms;
+    if (read.type === "read") return read;
     throw new CommandError("usage", `${this.#path}: ${read.problem}`);
   }
 

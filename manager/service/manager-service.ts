@@ -1,10 +1,12 @@
 /** {@link Service} over the manager's parts: permissions first, then the work, then the audit log. */
+import { randomUUID } from "node:crypto";
 import type {
   AuditRecord,
   CreatedToken,
   FleetEvent,
   FleetRequest,
   FleetResult,
+  FleetSummary,
   Health,
   KeyAnswer,
   KeyList,
@@ -59,7 +61,16 @@ import type { ManagedVm } from "../vms/managed-vm.ts";
 import type { Metrics } from "../metrics.ts";
 import { type Messages, receiptOf, type Sending } from "../delivery/messages.ts";
 import { WakeUp } from "../wake-up.ts";
+import { managerEvent, vmEvent } from "../events/event.ts";
+import type { EventHub } from "../events/event-hub.ts";
+import type { ImageSaver } from "../images/image-saver.ts";
+import { auditedBy } from "./audited.ts";
+import { EventLogService } from "./event-log-service.ts";
+import type { EventService, ImageService, SinkService, SubscriptionService } from "./event-service.ts";
+import { ManagedImages } from "./image-service.ts";
 import type { ReceiptWait, Service, WatchEvent, WatchOptions } from "./service.ts";
+import { ManagedSinks, sinksHealth, sinkSummary, works } from "./sink-service.ts";
+import { ManagedSubscriptions } from "./subscription-service.ts";
 import type { AuditQuery, Store } from "../store/store.ts";
 import type { Vms } from "../vms/vms.ts";
 
@@ -86,14 +97,27 @@ export interface ServiceParts {
   audit: AuditLog;
   inventory: Inventory;
   metrics: Metrics;
+  events: EventHub;
+  images: ImageSaver;
   startedAt: number;
 }
 
 export class ManagerService implements Service {
+  readonly events: EventService;
+  readonly sinks: SinkService;
+  readonly subscriptions: SubscriptionService;
+  readonly images: ImageService;
   readonly #parts: ServiceParts;
 
   constructor(parts: ServiceParts) {
+    const { store, vms, events, images, audit } = parts;
+    const { dispatcher, subscriptions, log } = events;
+    const audited = auditedBy(audit);
     this.#parts = parts;
+    this.events = new EventLogService(events.reader);
+    this.sinks = new ManagedSinks({ store, dispatcher, subscriptions, log, audited });
+    this.subscriptions = new ManagedSubscriptions({ subscriptions, dispatcher, vms, audited });
+    this.images = new ManagedImages({ images, vms, audited });
   }
 
   // ---- VMs
@@ -110,12 +134,20 @@ export class ManagerService implements Service {
     assertMayDo(who, "admin");
     const vm = this.#parts.vms.resolve(who, name);
     await this.#audited(who, { action: "vm.forget", vm }, () => {
-      const { inventory, vms } = this.#parts;
+      const { inventory } = this.#parts;
       if (inventory.find(vm.vm.id).type === "found" && !inventory.forget(vm.vm.id)) {
         throw new CommandError("conflict", `'${vm.vm.name}' is still in ${vm.inventory}; remove it there first`);
       }
-      return vms.forget(vm);
+      return this.#forget(who, vm);
     });
+  }
+
+  async #forget(who: Principal, vm: ManagedVm): Promise<void> {
+    const { vms, events } = this.#parts;
+    await vms.forget(vm);
+    await events.subscriptions.forgetVm(vm.vm.id);
+    events.lifecycles.forget(vm.vm.id);
+    await events.bus.publish([vmEvent("VM.FORGET", vm.ref, Date.now(), { data: { by: who.name } })]);
   }
 
   // ---- Keys
@@ -235,14 +267,32 @@ export class ManagerService implements Service {
       request.method === "get" || request.method === "ping"
         ? asCompleted(vms, GUESTS_ASKED_AT_ONCE, (vm) => this.#askOne(who, vm, request))
         : await this.#sendToAll(who, vms, request, signal);
-    yield { type: "begin", vms: vms.length };
+    const job = { id: randomUUID(), by: who.name, method: request.method };
     const summary = { vms: vms.length, done: 0, queued: 0, failed: 0 };
-    for await (const result of results) {
-      if (signal.aborted) return;
-      summary[outcomeOf(result)] += 1;
-      yield { type: "result", result };
+    yield { type: "begin", vms: vms.length };
+    this.#tellOfFleet(job, "Started", summary);
+    try {
+      for await (const result of results) {
+        if (signal.aborted) return;
+        summary[outcomeOf(result)] += 1;
+        yield { type: "result", result };
+      }
+      yield { type: "summary", summary };
+    } finally {
+      const isComplete = summary.done + summary.queued + summary.failed === vms.length;
+      this.#tellOfFleet(job, isComplete ? "Completed" : "Cancelled", summary);
     }
-    yield { type: "summary", summary };
+  }
+
+  /** What only asks changes nothing, and is no event. */
+  #tellOfFleet(
+    { id, ...job }: { id: string; by: string; method: string },
+    newState: string,
+    summary: FleetSummary,
+  ): void {
+    if (job.method === "get" || job.method === "ping") return;
+    const event = managerEvent("FLEET.SEND", Date.now(), { newState, data: { ...job, ...summary } });
+    this.#parts.events.tell({ ...event, resourceType: "AsyncJob", resourceUUID: id });
   }
 
   // ---- Users
@@ -285,26 +335,30 @@ export class ManagerService implements Service {
   // ---- The manager itself
 
   async health(): Promise<Health> {
-    const { inventory, store, startedAt } = this.#parts;
+    const { inventory, store, events, startedAt } = this.#parts;
     const sources = inventory.sources();
+    const sinks = sinksHealth(events.dispatcher.feeds.map(sinkSummary));
+    const isWell = sources.every(({ isConnected }) => isConnected) && sinks.configured.every(works);
     return {
-      status: sources.every(({ isConnected }) => isConnected) ? "ok" : "degraded",
+      status: isWell ? "ok" : "degraded",
       version,
       startedAt: rfc3339(startedAt),
       inventory: sources,
       links: this.#linkCounts(),
       messages: await store.countsByState(),
+      sinks,
     };
   }
 
   async metrics(who: Principal): Promise<string> {
     assertMaySeeAll(who);
-    const { metrics, store, vms, inventory } = this.#parts;
+    const { metrics, store, vms, inventory, events } = this.#parts;
     return metrics.scrape({
       links: this.#linkCounts(),
       messages: await store.countsByState(),
       pending: vms.all.map((vm) => ({ vm: vm.ref, count: vm.pending })),
       inventory: inventory.sources(),
+      sinks: events.dispatcher.feeds.map(sinkSummary).map((sink) => ({ ...sink, isConnected: works(sink) })),
     });
   }
 

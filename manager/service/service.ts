@@ -27,6 +27,7 @@ import type {
 } from "../../shared/api/schemas.ts";
 import type { Cursor, Result } from "../../shared/protocol/message.ts";
 import type { Principal } from "../access/principal.ts";
+import type { EventService, ImageService, SinkService, SubscriptionService } from "./event-service.ts";
 
 /** What a watch says. The first is `changed`: a snapshot, or what was missed; `link` when the VM's link changed its state. */
 export type WatchEvent = { type: "changed"; batch: ChangedBatch } | { type: "link"; vm: VmSummary };
@@ -43,6 +44,11 @@ export interface ReceiptWait {
 
 /** `vm` is a name or a UUID. One that is not there, or that the principal may not see, is `failed`; a name that two VMs have is `usage`, with the UUIDs. */
 export interface Service {
+  readonly events: EventService;
+  readonly sinks: SinkService;
+  readonly subscriptions: SubscriptionService;
+  readonly images: ImageService;
+
   listVms(who: Principal): VmSummary[];
   showVm(who: Principal, vm: string): VmSummary;
   forgetVm(who: Principal, vm: string): Promise<void>;

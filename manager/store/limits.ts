@@ -19,6 +19,13 @@ export interface StoreLimits {
   /** The audit log: the newest records, none older. */
   auditRecords: number;
   auditAgeMs: number;
+  /**
+   * The log of events: the newest, none older. A sink that has not come to an event, or is to try it again, keeps it there
+   * for up to twice of each.
+   */
+  eventCount: number;
+  eventBytes: number;
+  eventAgeMs: number;
 }
 
 export const DEFAULT_STORE_LIMITS: Readonly<StoreLimits> = {
@@ -33,4 +40,8 @@ export const DEFAULT_STORE_LIMITS: Readonly<StoreLimits> = {
   receivedBytesPerVm: 8 * MIB,
   auditRecords: 1_000_000,
   auditAgeMs: 90 * DAY_MS,
+  eventCount: 1_000_000,
+  // Events are of some 500 bytes, but a guest's own data or a key's value may be as large as a frame.
+  eventBytes: 4096 * MIB,
+  eventAgeMs: 30 * DAY_MS,
 };

@@ -6,7 +6,9 @@ import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import type { Params } from "../../shared/protocol/message.ts";
 import { keysOf } from "../delivery/keys-of.ts";
+import { acknowledgedEvent, keptEvents, readEvent, settledEvent } from "../events/message-events.ts";
 import { canonicalJson } from "./canonical-json.ts";
+import type { EventTable } from "./events.ts";
 import type { StoreLimits } from "./limits.ts";
 import type { Answers } from "./operations.ts";
 import { type MessageRow, receiptOf } from "./receipts.ts";
@@ -27,19 +29,30 @@ interface Usage {
   bytes: number;
 }
 
+export interface MessagesOptions {
+  secrets: SecretBox;
+  limits: StoreLimits;
+  /** Is told of each change of a message's state. */
+  log: EventTable;
+}
+
 export class Messages {
   readonly #secrets: SecretBox;
   readonly #limits: StoreLimits;
+  readonly #log: EventTable;
   readonly #statements: ReturnType<typeof prepare>;
 
-  constructor(database: DatabaseSync, secrets: SecretBox, limits: StoreLimits) {
+  constructor(database: DatabaseSync, { secrets, limits, log }: MessagesOptions) {
     this.#secrets = secrets;
     this.#limits = limits;
+    this.#log = log;
     this.#statements = prepare(database);
   }
 
   keepAll(messages: readonly MessageToKeep[]): Kept[] {
-    return messages.map((message) => this.#keep(message));
+    const kept = messages.map((message) => this.#keep(message));
+    this.#log.append(kept.flatMap((one) => (one.type === "new" ? keptEvents(one.receipt) : [])));
+    return kept;
   }
 
   #keep(message: MessageToKeep): Kept {
@@ -121,26 +134,36 @@ export class Messages {
   settle(messageId: string, settlement: Settlement, at: number): Receipt {
     const { result, refusal } = detailsOf(settlement);
     const settled = this.#statements.settle.first({ messageId, outcome: settlement.type, result, refusal, at });
-    return receiptOf(expectRow(settled ?? this.#find(messageId), messageId));
+    if (settled === undefined) return receiptOf(expectRow(this.#find(messageId), messageId));
+    const receipt = receiptOf(settled);
+    this.#log.append([settledEvent(receipt)]);
+    return receipt;
   }
 
   expireSome(now: number): Answers["expireSome"] {
     const rows = this.#statements.expire.all({ now, unanswered: now - ANSWER_GRACE_MS, limit: EXPIRED_AT_ONCE });
-    return { expired: inOrder(rows).map(receiptOf), more: rows.length === EXPIRED_AT_ONCE };
+    const expired = inOrder(rows).map(receiptOf);
+    this.#log.append(expired.map(settledEvent));
+    return { expired, more: rows.length === EXPIRED_AT_ONCE };
   }
 
   markRead(vmId: string, messageIds: readonly string[], at: number): Receipt[] {
-    return messageIds.flatMap((messageId) => {
+    const receipts = messageIds.flatMap((messageId) => {
       const row = this.#statements.markRead.first({ vmId, messageId, at });
       return row === undefined ? [] : [receiptOf(row)];
     });
+    this.#log.append(receipts.map(readEvent));
+    return receipts;
   }
 
   /** Undefined when that VM has no such message, or it was acknowledged before. */
   acknowledge(vmId: string, { of, key, result }: Params<"acknowledge">, at: number): Receipt | undefined {
     const acknowledgement = JSON.stringify({ key, result });
     const row = this.#statements.acknowledge.first({ vmId, messageId: of, acknowledgement, at });
-    return row === undefined ? undefined : receiptOf(row);
+    if (row === undefined) return undefined;
+    const receipt = receiptOf(row);
+    this.#log.append([acknowledgedEvent(receipt)]);
+    return receipt;
   }
 
   receipt(messageId: string): Receipt | undefined {

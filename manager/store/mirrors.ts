@@ -1,9 +1,11 @@
 /** VMs as they were last seen, and what their guests' caches held. */
 import type { DatabaseSync } from "node:sqlite";
 import type { WireEntry } from "../../shared/protocol/message.ts";
+import { keyEvents } from "../events/key-events.ts";
 import type { Vm } from "../vms/vm.ts";
+import type { EventTable } from "./events.ts";
 import { Statement } from "./statement.ts";
-import type { AgentFacts, MirrorChange, MirroredEntry, StoredMirror, StoredVm } from "./store.ts";
+import type { AgentFacts, MirrorChange, MirroredEntry, StoredLifecycle, StoredMirror, StoredVm } from "./store.ts";
 
 interface MirrorRow {
   vm_id: string;
@@ -15,9 +17,12 @@ interface MirrorRow {
 }
 
 export class Mirrors {
+  readonly #log: EventTable;
   readonly #statements: ReturnType<typeof prepare>;
 
-  constructor(database: DatabaseSync) {
+  /** @param log is told of each change of a key */
+  constructor(database: DatabaseSync, log: EventTable) {
+    this.#log = log;
     this.#statements = prepare(database);
   }
 
@@ -33,8 +38,21 @@ export class Mirrors {
     }
   }
 
+  loadLifecycles(): StoredLifecycle[] {
+    return this.#statements.lifecycles.all().map(({ vm_id, lifecycle }) => {
+      return { vmId: vm_id, lifecycle: JSON.parse(lifecycle) as unknown };
+    });
+  }
+
+  saveLifecycles(lifecycles: readonly StoredLifecycle[]): void {
+    for (const { vmId, lifecycle } of lifecycles) {
+      this.#statements.saveLifecycle.run({ vmId, lifecycle: JSON.stringify(lifecycle) });
+    }
+  }
+
   forgetVm(vmId: string): void {
     this.#statements.forgetVm.run({ vmId });
+    this.#statements.forgetLifecycle.run({ vmId });
     this.#statements.forgetMirror.run({ vmId });
   }
 
@@ -54,20 +72,49 @@ export class Mirrors {
   }
 
   save(changes: readonly MirrorChange[]): void {
-    for (const change of changes) this.#saveOne(change);
+    for (const change of changes) {
+      const set = change.set.map(({ entry, seenAt }) => ({ entry: withoutSecret(entry), seenAt }));
+      this.#tell(change, set);
+      this.#saveOne({ ...change, set });
+    }
   }
 
-  #saveOne({ vmId, isReset, agent, set, deleted, ...head }: MirrorChange): void {
-    this.#statements.saveMirror.run({ vmId, ...head, agent: JSON.stringify(agent) });
+  #tell({ vmId, vmName, asOf, isReset, deleted }: MirrorChange, set: readonly MirroredEntry[]): void {
+    const keys = [...set.map(({ entry }) => entry.key), ...deleted];
+    const events = keyEvents({
+      vm: { id: vmId, name: vmName },
+      time: asOf,
+      isReset,
+      before: isReset ? this.#entriesOf(vmId) : this.#entriesWith(vmId, keys),
+      set: set.map(({ entry }) => entry),
+      deleted,
+    });
+    this.#log.append(events);
+  }
+
+  #entriesOf(vmId: string): Map<string, WireEntry> {
+    return new Map(this.#statements.entriesOf.all({ vmId }).map(keyed));
+  }
+
+  #entriesWith(vmId: string, keys: readonly string[]): Map<string, WireEntry> {
+    const rows = keys.flatMap((key) => this.#statements.entry.first({ vmId, key }) ?? []);
+    return new Map(rows.map(keyed));
+  }
+
+  #saveOne({ vmId, isReset, agent, set, deleted, epoch, revision, limitBytes, asOf }: MirrorChange): void {
+    const head = { epoch, revision, limitBytes, asOf, agent: JSON.stringify(agent) };
+    this.#statements.saveMirror.run({ vmId, ...head });
     if (isReset) this.#statements.forgetEntries.run({ vmId });
     for (const key of deleted) this.#statements.forgetEntry.run({ vmId, key });
-    for (const entry of set) this.#saveEntry(vmId, entry);
+    for (const { entry, seenAt } of set) {
+      this.#statements.saveEntry.run({ vmId, key: entry.key, seenAt, entry: JSON.stringify(entry) });
+    }
   }
+}
 
-  #saveEntry(vmId: string, { entry, seenAt }: MirroredEntry): void {
-    const kept = JSON.stringify(withoutSecret(entry));
-    this.#statements.saveEntry.run({ vmId, key: entry.key, seenAt, entry: kept });
-  }
+function keyed({ entry }: { entry: string }): [string, WireEntry] {
+  const parsed = JSON.parse(entry) as WireEntry;
+  return [parsed.key, parsed];
 }
 
 /** A guest's lists come without the values of secrets; whatever it sends, none is kept. */
@@ -100,9 +147,27 @@ function prepare(database: DatabaseSync) {
          limit_bytes = excluded.limit_bytes, as_of = excluded.as_of, agent = excluded.agent`,
     ),
     forgetMirror: new Statement(database, "DELETE FROM mirrors WHERE vm_id = :vmId"),
+    lifecycles: new Statement<{ vm_id: string; lifecycle: string }>(
+      database,
+      "SELECT vm_id, lifecycle FROM lifecycles ORDER BY vm_id",
+    ),
+    saveLifecycle: new Statement(
+      database,
+      `INSERT INTO lifecycles (vm_id, lifecycle) VALUES (:vmId, :lifecycle)
+       ON CONFLICT (vm_id) DO UPDATE SET lifecycle = excluded.lifecycle`,
+    ),
+    forgetLifecycle: new Statement(database, "DELETE FROM lifecycles WHERE vm_id = :vmId"),
     entries: new Statement<{ vm_id: string; seen_at: number; entry: string }>(
       database,
       "SELECT vm_id, seen_at, entry FROM mirrored_entries ORDER BY vm_id, key",
+    ),
+    entriesOf: new Statement<{ entry: string }>(
+      database,
+      "SELECT entry FROM mirrored_entries WHERE vm_id = :vmId ORDER BY key",
+    ),
+    entry: new Statement<{ entry: string }>(
+      database,
+      "SELECT entry FROM mirrored_entries WHERE vm_id = :vmId AND key = :key",
     ),
     saveEntry: new Statement(
       database,

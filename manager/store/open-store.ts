@@ -1,15 +1,20 @@
 /** The store of the manager: SQLite in a thread of its own, so that no call waits for the disk on the event loop. */
 import type { Receipt } from "../../shared/api/schemas.ts";
 import type { Log } from "../../shared/log.ts";
+import type { Event, NewEvent } from "../events/event.ts";
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from "./limits.ts";
 import { StoreThread } from "./store-thread.ts";
 import type {
   AuditQuery,
+  FeedProgress,
   MessageToKeep,
   MirrorChange,
   ReceivedFromGuest,
   Settlement,
   Store,
+  StoredJob,
+  StoredLifecycle,
+  StoredSubscription,
   StoredToken,
   StoredUser,
   StoredVm,
@@ -26,15 +31,20 @@ export interface StoreOptions {
   onRefused?: (receipt: Receipt) => void;
   /** So many requests were kept by one commit. */
   onCommit?: (requests: number) => void;
+  /**
+   * These events were appended by one commit, in the order of the log. Called before whoever asked for what they tell of is
+   * answered.
+   */
+  onAppended?: (events: readonly Event[]) => void;
   /** Milliseconds since 1970. */
   clock?: () => number;
 }
 
 /** @throws CommandError when it cannot be opened: another manager has it, it is damaged, or of a newer version */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  const { directory, limits, log, onFailure, onCommit = () => undefined } = options;
+  const { directory, limits, log, onFailure, onCommit = () => undefined, onAppended = () => undefined } = options;
   const threadOptions = { directory, limits: { ...DEFAULT_STORE_LIMITS, ...limits } };
-  const thread = await StoreThread.start(threadOptions, { log, onFailure, onCommit });
+  const thread = await StoreThread.start(threadOptions, { log, onFailure, onCommit, onAppended });
   return new ThreadedStore(thread, options);
 }
 
@@ -124,6 +134,78 @@ class ThreadedStore implements Store {
     return this.#thread.call("saveMirrors", changes);
   }
 
+  loadLifecycles() {
+    return this.#thread.call("loadLifecycles");
+  }
+
+  appendEvents(events: readonly NewEvent[], lifecycles: readonly StoredLifecycle[] = []) {
+    return this.#thread.call("appendEvents", events, lifecycles);
+  }
+
+  eventsAfter(position: number, limit: number) {
+    return this.#thread.call("eventsAfter", position, limit);
+  }
+
+  eventsAt(positions: readonly number[]) {
+    return this.#thread.call("eventsAt", positions);
+  }
+
+  event(id: string) {
+    return this.#thread.call("event", id);
+  }
+
+  eventLog() {
+    return this.#thread.call("eventLog");
+  }
+
+  loadFeed(sink: string) {
+    return this.#thread.call("loadFeed", sink);
+  }
+
+  saveProgress(progress: readonly FeedProgress[]) {
+    return this.#thread.call("saveProgress", progress);
+  }
+
+  deadLetters(sink: string, limit: number) {
+    return this.#thread.call("deadLetters", sink, limit);
+  }
+
+  redeliver(sink: string, eventIds: readonly string[] | undefined, now: number) {
+    return this.#thread.call("redeliver", sink, eventIds, now);
+  }
+
+  attemptsAt(sink: string, limit: number) {
+    return this.#thread.call("attemptsAt", sink, limit);
+  }
+
+  removeFeed(sink: string) {
+    return this.#thread.call("removeFeed", sink);
+  }
+
+  feedNames() {
+    return this.#thread.call("feedNames");
+  }
+
+  subscriptions() {
+    return this.#thread.call("subscriptions");
+  }
+
+  saveSubscription(subscription: StoredSubscription) {
+    return this.#thread.call("saveSubscription", subscription);
+  }
+
+  removeSubscription(id: string) {
+    return this.#thread.call("removeSubscription", id);
+  }
+
+  jobs() {
+    return this.#thread.call("jobs");
+  }
+
+  saveJob(job: StoredJob) {
+    return this.#thread.call("saveJob", job);
+  }
+
   users() {
     return this.#thread.call("users");
   }
@@ -165,6 +247,7 @@ class ThreadedStore implements Store {
     let vmId: string | undefined = "";
     while (vmId !== undefined) vmId = await this.#thread.call("pruneVmAfter", vmId, now);
     while ((await this.#thread.call("pruneSomeAudit", now)).more);
+    while ((await this.#thread.call("pruneSomeEvents", now)).more);
   }
 
   close() {

@@ -1,6 +1,7 @@
 /** What the store's thread is asked for: one operation for each method of the store, and a few that several serve one. */
 import type { Receipt } from "../../shared/api/schemas.ts";
 import type { ErrorCode } from "../../shared/protocol/errors.ts";
+import type { Event } from "../events/event.ts";
 import type { StoreLimits } from "./limits.ts";
 import type { Store, WaitingMessage } from "./store.ts";
 
@@ -14,6 +15,7 @@ interface OwnArguments {
   expireSome: [now: number];
   pruneVmAfter: [vmId: string, now: number];
   pruneSomeAudit: [now: number];
+  pruneSomeEvents: [now: number];
 }
 
 interface OwnAnswers {
@@ -24,6 +26,7 @@ interface OwnAnswers {
   /** The VM that was pruned: the first after that id. */
   pruneVmAfter: string | undefined;
   pruneSomeAudit: { more: boolean };
+  pruneSomeEvents: { more: boolean };
 }
 
 export type OperationName = Direct | keyof OwnArguments;
@@ -51,11 +54,11 @@ export type Answer =
 /** From the manager to the thread. The next batch goes when the one before is answered. */
 export type ToThread = { type: "batch"; requests: Request[] } | { type: "close" };
 
-/** From the thread. `not-committed`: nothing of the batch was kept. */
+/** From the thread. `appended`: the events of the batch, in order. `not-committed`: nothing of the batch was kept. */
 export type FromThread =
   | { type: "opened"; keySetAside: string | undefined }
   | { type: "cannot-open"; message: string }
-  | { type: "answers"; answers: Answer[] }
+  | { type: "answers"; answers: Answer[]; appended: Event[] }
   | { type: "not-committed"; message: string };
 
 export interface ThreadOptions {

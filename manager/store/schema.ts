@@ -4,6 +4,7 @@
  */
 import type { DatabaseSync } from "node:sqlite";
 import { CommandError } from "../../shared/cli/failure.ts";
+import { eventTables } from "./schema-events.ts";
 
 const first = `
   CREATE TABLE vms (
@@ -148,7 +149,7 @@ const first = `
   CREATE INDEX audit_of_vm ON audit (vm_id, id) WHERE vm_id IS NOT NULL;
 `;
 
-const migrations: readonly string[] = [first];
+const migrations: readonly string[] = [`${first} ${eventTables}`];
 
 /** Brings a database, new or old, to the newest schema, all or nothing. */
 export function migrate(database: DatabaseSync): void {

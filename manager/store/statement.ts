@@ -19,6 +19,16 @@ export class Statement<Row = never> {
     return this.#statement.get(bindable(parameters)) as Row | undefined;
   }
 
+  /** Row by row, for who may want no more after some. */
+  each(parameters: Parameters = {}): Iterable<Row> {
+    return this.#statement.iterate(bindable(parameters)) as Iterable<Row>;
+  }
+
+  /** The key of the row that it inserted. */
+  insert(parameters: Parameters): number {
+    return Number(this.#statement.run(bindable(parameters)).lastInsertRowid);
+  }
+
   /** How many rows it changed. */
   run(parameters: Parameters = {}): number {
     return Number(this.#statement.run(bindable(parameters)).changes);
@@ -26,5 +36,7 @@ export class Statement<Row = never> {
 }
 
 function bindable(parameters: Parameters): Record<string, SQLInputValue> {
-  return Object.fromEntries(Object.entries(parameters).map(([name, value]) => [name, value ?? null]));
+  const bound: Record<string, SQLInputValue> = {};
+  for (const name in parameters) bound[name] = parameters[name] ?? null;
+  return bound;
 }

@@ -7,6 +7,7 @@ import { Worker } from "node:worker_threads";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import type { Log } from "../../shared/log.ts";
+import type { Event } from "../events/event.ts";
 import type {
   Answer,
   Answers,
@@ -34,6 +35,8 @@ export interface ThreadEvents {
   log: Log;
   /** A batch of so many requests is on disk. */
   onCommit: (requests: number) => void;
+  /** These events are on disk, in the order of the log. Whoever asked for them is answered after it. */
+  onAppended: (events: readonly Event[]) => void;
   /** The thread ended by itself; what waited was rejected. Nothing can be kept any more. */
   onFailure: (error: Error) => void;
 }
@@ -103,7 +106,7 @@ export class StoreThread {
         this.#opened.reject(new CommandError("failed", message.message));
         return;
       case "answers":
-        this.#answer(message.answers);
+        this.#answer(message);
         return;
       case "not-committed":
         this.#rejectBatch(message.message);
@@ -125,11 +128,12 @@ export class StoreThread {
     this.#post({ type: "batch", requests: this.#underWay.map(({ request }) => request) });
   }
 
-  #answer(answers: Answer[]): void {
+  #answer({ answers, appended }: { answers: Answer[]; appended: Event[] }): void {
     if (this.#isFailing) this.#events.log.info("store-commits-again");
     this.#isFailing = false;
     const batch = this.#takeBatch();
     this.#events.onCommit(batch.length);
+    if (appended.length > 0) this.#events.onAppended(appended);
     for (const [index, { resolve, reject }] of batch.entries()) {
       const answer = answers[index];
       if (answer?.type === "done") resolve(answer.value as never);

@@ -12,6 +12,7 @@ import type {
   VmRef,
 } from "../../shared/api/schemas.ts";
 import type { Params, WireEntry } from "../../shared/protocol/message.ts";
+import type { Event, NewEvent } from "../events/event.ts";
 import type { Vm } from "../vms/vm.ts";
 
 /** A change, as it will be sent to the guest: the same messageId for every attempt. */
@@ -68,6 +69,8 @@ export interface MirroredEntry {
 /** Of one VM's mirror, what changed since the last one that was kept. */
 export interface MirrorChange {
   vmId: string;
+  /** For the events of its keys. */
+  vmName: string;
   /** Forget what was kept before. */
   isReset: boolean;
   epoch: string;
@@ -80,7 +83,7 @@ export interface MirrorChange {
   deleted: string[];
 }
 
-export interface StoredMirror extends Omit<MirrorChange, "isReset" | "set" | "deleted"> {
+export interface StoredMirror extends Omit<MirrorChange, "vmName" | "isReset" | "set" | "deleted"> {
   entries: MirroredEntry[];
 }
 
@@ -117,6 +120,102 @@ export type ReceivedFromGuest = { vm: VmRef; receivedAt: number; messageId: stri
   | { kind: "acknowledge"; params: Params<"acknowledge"> }
   | { kind: "report"; params: Params<"report"> }
 );
+
+/** What the events of a VM's life were made from last; only events/lifecycle.ts knows what is in it. */
+export interface StoredLifecycle {
+  vmId: string;
+  lifecycle: unknown;
+}
+
+/**
+ * The log of events. `first` is the oldest that is kept, `last + 1` when none is; `last` is the newest ever written, 0
+ * before there was one.
+ */
+export interface EventLogState {
+  /** Another database has another. */
+  id: string;
+  first: number;
+  last: number;
+}
+
+/** An event that waits for another attempt at a sink, or for one of its resource that does. */
+export interface ParkedEvent {
+  position: number;
+  /** The event's resource: its UUID, or the empty text. */
+  resource: string;
+  attempts: number;
+  /** When it is tried (again), ms since 1970. */
+  dueAt: number;
+  error: string | undefined;
+}
+
+export interface StoredDeadLetter {
+  event: Event;
+  attempts: number;
+  error: string;
+  at: number;
+}
+
+export interface StoredAttempt {
+  eventId: string;
+  type: string;
+  at: number;
+  attempt: number;
+  outcome: "delivered" | "failed" | "dead";
+  status: number | undefined;
+  durationMs: number;
+  error: string | undefined;
+}
+
+/** Where a sink stands. Events up to `position` are delivered, passed over, parked or dead letters. */
+export interface FeedState {
+  position: number;
+  /** Failed attempts since one did not fail, and since when. */
+  failures: number;
+  failingSince: number | undefined;
+  /** Why it gets nothing until it is enabled. */
+  disabled: string | undefined;
+  lastDeliveredAt: number | undefined;
+}
+
+export interface StoredFeed extends FeedState {
+  sink: string;
+  /** In the order of the log. */
+  parked: ParkedEvent[];
+  deadLetters: number;
+}
+
+/** What is to be kept of a sink's progress, all together. */
+export interface FeedProgress {
+  sink: string;
+  state: FeedState;
+  /** New, or with a changed due time. */
+  park: readonly ParkedEvent[];
+  /** Positions that are parked no more. */
+  unpark: readonly number[];
+  /** Parked no more, or never parked. */
+  dead: readonly { position: number; attempts: number; error: string; at: number }[];
+  attempts: readonly StoredAttempt[];
+}
+
+/** A subscription or a notification. What is secret in it is kept encrypted. */
+export interface StoredSubscription {
+  id: string;
+  kind: "subscription" | "notify";
+  createdAt: number;
+  record: unknown;
+  /** Undefined also when it cannot be decrypted any more. */
+  secrets: unknown;
+}
+
+/** Something that goes on for long, and goes on after a restart. */
+export interface StoredJob {
+  id: string;
+  vmId: string;
+  createdAt: number;
+  isOver: boolean;
+  job: unknown;
+}
 
 export interface AuditQuery {
   vmId?: string | undefined;
@@ -165,10 +264,51 @@ export interface Store {
 
   loadVms(): Promise<StoredVm[]>;
   saveVms(vms: readonly StoredVm[]): Promise<void>;
+  loadLifecycles(): Promise<StoredLifecycle[]>;
   /** With everything that belongs to it. */
   forgetVm(id: string): Promise<void>;
   loadMirrors(): Promise<StoredMirror[]>;
   saveMirrors(changes: readonly MirrorChange[]): Promise<void>;
+
+  // -- events: what is kept above writes those that follow from it, in the same commit (KEY.*, MESSAGE.*, GUEST.*)
+
+  /** Writes them to the log, and what they were made from. */
+  appendEvents(events: readonly NewEvent[], lifecycles?: readonly StoredLifecycle[]): Promise<Event[]>;
+  /** The oldest first, up to `limit`, or fewer when they are large. Only an empty answer says that there are no more. */
+  eventsAfter(position: number, limit: number): Promise<Event[]>;
+  /** Those that are still kept, in the order of the log; of dead letters that are parked again also what the log lost. */
+  eventsAt(positions: readonly number[]): Promise<Event[]>;
+  event(id: string): Promise<Event | undefined>;
+  eventLog(): Promise<EventLogState>;
+
+  // -- sinks
+
+  /** Undefined for a sink that is new. */
+  loadFeed(sink: string): Promise<StoredFeed | undefined>;
+  saveProgress(progress: readonly FeedProgress[]): Promise<void>;
+  /** The newest first. */
+  deadLetters(sink: string, limit: number): Promise<StoredDeadLetter[]>;
+  /**
+   * Parks dead letters again, due now and with no attempts, or any other events of the log: all dead letters without ids.
+   * Answers what is parked, with each event's resource. An event that is not kept, or a sink whose progress was never saved,
+   * is `failed`, and nothing is parked.
+   */
+  redeliver(sink: string, eventIds: readonly string[] | undefined, now: number): Promise<ParkedEvent[]>;
+  /** The newest first. */
+  attemptsAt(sink: string, limit: number): Promise<StoredAttempt[]>;
+  /** Everything that is kept for a sink that is no more. */
+  removeFeed(sink: string): Promise<void>;
+  /** The sinks that anything is kept for. */
+  feedNames(): Promise<string[]>;
+
+  // -- subscriptions and jobs
+
+  subscriptions(): Promise<StoredSubscription[]>;
+  saveSubscription(subscription: StoredSubscription): Promise<void>;
+  removeSubscription(id: string): Promise<boolean>;
+  /** Those that are not over, and the newest of the others. */
+  jobs(): Promise<StoredJob[]>;
+  saveJob(job: StoredJob): Promise<void>;
 
   // -- users, tokens, audit
 

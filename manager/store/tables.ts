@@ -1,19 +1,33 @@
 /** All operations on one database. */
 import type { DatabaseSync } from "node:sqlite";
+import { unreachable } from "../../shared/protocol/errors.ts";
+import { guestEvent } from "../events/message-events.ts";
 import { AccountTables } from "./accounts.ts";
 import { AuditTable } from "./audit.ts";
-import type { StoreLimits } from "./limits.ts";
+import { EventTable, type EventTableOptions } from "./events.ts";
+import { Feeds } from "./feeds.ts";
+import { Jobs } from "./jobs.ts";
 import { Messages } from "./messages.ts";
 import { Mirrors } from "./mirrors.ts";
 import type { Answers, Operations } from "./operations.ts";
 import { Received } from "./received.ts";
 import type { SecretBox } from "./secret-box.ts";
 import type { ReceivedFromGuest } from "./store.ts";
+import { Subscriptions } from "./subscriptions.ts";
 
-export function operationsOn(database: DatabaseSync, secrets: SecretBox, limits: StoreLimits): Operations {
-  const messages = new Messages(database, secrets, limits);
+export interface TablesOptions extends EventTableOptions {
+  secrets: SecretBox;
+}
+
+export function operationsOn(database: DatabaseSync, options: TablesOptions): Operations {
+  const { secrets, limits } = options;
+  const log = new EventTable(database, options);
+  const messages = new Messages(database, { secrets, limits, log });
   const received = new Received(database, limits);
-  const mirrors = new Mirrors(database);
+  const mirrors = new Mirrors(database, log);
+  const feeds = new Feeds(database, log);
+  const subscriptions = new Subscriptions(database, secrets);
+  const jobs = new Jobs(database);
   const accounts = new AccountTables(database);
   const audit = new AuditTable(database, limits);
   return {
@@ -28,19 +42,51 @@ export function operationsOn(database: DatabaseSync, secrets: SecretBox, limits:
     pendingCounts: () => messages.pendingCounts(),
     countsByState: () => messages.countsByState(),
 
-    keepReceived: (message) => keepReceived(message, received, messages),
+    keepReceived: (message) => keepReceived(message, received, messages, log),
     receivedFrom: (vmId, limit) => received.from(vmId, limit),
 
     loadVms: () => mirrors.loadVms(),
     saveVms: (vms) => {
       mirrors.saveVms(vms);
     },
+    loadLifecycles: () => mirrors.loadLifecycles(),
     forgetVm: (vmId) => {
       for (const table of [messages, received, mirrors]) table.forgetVm(vmId);
     },
     loadMirrors: () => mirrors.load(),
     saveMirrors: (changes) => {
       mirrors.save(changes);
+    },
+
+    appendEvents: (events, lifecycles = []) => {
+      mirrors.saveLifecycles(lifecycles);
+      return log.append(events);
+    },
+    eventsAfter: (position, limit) => log.after(position, limit),
+    eventsAt: (positions) => feeds.eventsAt(positions),
+    event: (id) => log.withId(id),
+    eventLog: () => log.state(),
+
+    loadFeed: (sink) => feeds.load(sink),
+    saveProgress: (progress) => {
+      feeds.save(progress);
+    },
+    deadLetters: (sink, limit) => feeds.deadLetters(sink, limit),
+    redeliver: (sink, eventIds, now) => feeds.redeliver(sink, eventIds, now),
+    attemptsAt: (sink, limit) => feeds.attempts(sink, limit),
+    removeFeed: (sink) => {
+      feeds.remove(sink);
+    },
+    feedNames: () => feeds.names(),
+
+    subscriptions: () => subscriptions.all(),
+    saveSubscription: (subscription) => {
+      subscriptions.save(subscription);
+    },
+    removeSubscription: (id) => subscriptions.remove(id),
+    jobs: () => jobs.all(),
+    saveJob: (job) => {
+      jobs.save(job);
     },
 
     users: () => accounts.users(),
@@ -61,14 +107,29 @@ export function operationsOn(database: DatabaseSync, secrets: SecretBox, limits:
 
     pruneVmAfter: (after, now) => pruneVmAfter(after, now, received, messages),
     pruneSomeAudit: (now) => audit.pruneSome(now),
+    pruneSomeEvents: (now) => log.pruneSome(now),
   };
 }
 
-function keepReceived(message: ReceivedFromGuest, received: Received, messages: Messages): Answers["keepReceived"] {
-  const isNew = received.keep(message);
-  if (!isNew || message.kind !== "acknowledge") return { isNew, acknowledged: undefined };
-  const acknowledged = messages.acknowledge(message.vm.id, message.params, message.receivedAt);
-  return { isNew, acknowledged };
+function keepReceived(
+  message: ReceivedFromGuest,
+  received: Received,
+  messages: Messages,
+  log: EventTable,
+): Answers["keepReceived"] {
+  const { vm, receivedAt } = message;
+  if (!received.keep(message)) return { isNew: false, acknowledged: undefined };
+  switch (message.kind) {
+    case "event":
+      log.append([guestEvent(vm, message.params, receivedAt)]);
+      return { isNew: true, acknowledged: undefined };
+    case "acknowledge":
+      return { isNew: true, acknowledged: messages.acknowledge(vm.id, message.params, receivedAt) };
+    case "report":
+      return { isNew: true, acknowledged: undefined };
+    default:
+      return unreachable(message);
+  }
 }
 
 function pruneVmAfter(after: string, now: number, received: Received, messages: Messages): string | undefined {

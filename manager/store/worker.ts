@@ -1,11 +1,12 @@
 /** The entry of the store's thread: SQLite waits for the disk, and here nobody waits with it. */
+import { randomUUIDv7 } from "node:crypto";
 import { join } from "node:path";
-import type { DatabaseSync } from "node:sqlite";
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { unreachable } from "../../shared/protocol/errors.ts";
-import { commitTogether } from "./commit-together.ts";
+import type { Event } from "../events/event.ts";
+import { commitTogether, type Transacting } from "./commit-together.ts";
 import { openDatabase } from "./database.ts";
-import type { FromThread, Operations, Request, ThreadOptions, ToThread } from "./operations.ts";
+import type { FromThread, Request, ThreadOptions, ToThread } from "./operations.ts";
 import { loadKey, SecretBox } from "./secret-box.ts";
 import { operationsOn } from "./tables.ts";
 
@@ -16,14 +17,14 @@ function serve(port: MessagePort, options: ThreadOptions): void {
     port.postMessage(message);
   };
   try {
-    const { database, operations, keySetAside } = open(options);
+    const { keySetAside, ...transacting } = open(options);
     port.on("message", (message: ToThread) => {
       switch (message.type) {
         case "batch":
-          tell(answersTo(message.requests, database, operations));
+          tell(answersTo(message.requests, transacting));
           return;
         case "close":
-          database.close();
+          transacting.database.close();
           port.close();
           return;
         default:
@@ -36,19 +37,21 @@ function serve(port: MessagePort, options: ThreadOptions): void {
   }
 }
 
-function open({ directory, limits }: ThreadOptions) {
+function open({ directory, limits }: ThreadOptions): Transacting & { keySetAside: string | undefined } {
   // First the database: only who has its lock may make the key.
   const database = openDatabase(directory);
   const { key, setAside } = loadKey(join(directory, "secrets.key"));
-  return { database, operations: operationsOn(database, new SecretBox(key), limits), keySetAside: setAside };
+  const uncommitted: Event[] = [];
+  const operations = operationsOn(database, { secrets: new SecretBox(key), limits, newId: randomUUIDv7, uncommitted });
+  return { database, operations, uncommitted, keySetAside: setAside };
 }
 
-function answersTo(requests: readonly Request[], database: DatabaseSync, operations: Operations): FromThread {
+function answersTo(requests: readonly Request[], transacting: Transacting): FromThread {
   try {
-    return { type: "answers", answers: commitTogether(database, operations, requests) };
+    return { type: "answers", ...commitTogether(transacting, requests) };
   } catch (error) {
     // It could not even be rolled back: no later request can be trusted to be kept, so the thread ends.
-    if (database.isTransaction) throw error;
+    if (transacting.database.isTransaction) throw error;
     return { type: "not-committed", message: (error as Error).message };
   }
 }

@@ -356,6 +356,7 @@ export class ManagedVm implements LinkOwner {
   #mirrorChange(agent: AgentFacts, unsaved: Pick<MirrorChange, "isReset" | "set" | "deleted">): MirrorChange {
     return {
       vmId: this.#vm.id,
+      vmName: this.#vm.name,
       ...this.mirror.cursor,
       limitBytes: agent.limitBytes,
       asOf: this.asOf,

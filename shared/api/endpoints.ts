@@ -3,8 +3,9 @@
  * a colon are filled in, percent-encoded; `:vm` is a name or a UUID.
  */
 import * as z from "zod/mini";
-import { key, messageId, prefix, requests } from "../protocol/message.ts";
+import { count, key, messageId, prefix, requests } from "../protocol/message.ts";
 import { madeOnUse } from "../protocol/made-on-use.ts";
+import * as events from "./event-schemas.ts";
 import * as schemas from "./schemas.ts";
 
 /** Where it is served unless the configuration says otherwise. */
@@ -14,6 +15,7 @@ export const DEFAULT_API_PORT = 7443;
 export const MAX_BODY_BYTES = 2 * 1024 * 1024;
 
 const vm = z.object({ vm: z.string() });
+const sink = z.object({ sink: z.string() });
 const limit = z.optional(z.coerce.number().check(z.int(), z.minimum(1), z.maximum(1000)));
 const nothing = z.object({});
 
@@ -133,6 +135,159 @@ export const endpoints = madeOnUse({
     summary: "One request for many VMs",
     body: schemas.fleetRequest,
     stream: { begin: z.object({ vms: z.int() }), result: schemas.fleetResult, summary: schemas.fleetSummary },
+  }),
+  listEvents: () => ({
+    method: "GET",
+    path: "/v1/events",
+    summary: "Events, the oldest first; without `since` the newest",
+    query: z.strictObject({ ...events.eventQuery, limit }),
+    answer: events.eventPage,
+  }),
+  followEvents: () => ({
+    method: "GET",
+    path: "/v1/events/stream",
+    summary: "Events as they happen, after those since a cursor",
+    query: z.strictObject(events.eventQuery),
+    stream: { position: events.eventPosition, event: events.event, missed: events.eventPosition },
+  }),
+  listSinks: () => ({
+    method: "GET",
+    path: "/v1/sinks",
+    summary: "Where events go, and how far each is",
+    answer: z.object({ sinks: z.array(events.sink) }),
+  }),
+  listDeadLetters: () => ({
+    method: "GET",
+    path: "/v1/sinks/:sink/dead-letters",
+    summary: "What could not be delivered to a sink, the newest first",
+    params: sink,
+    query: z.strictObject({ limit }),
+    answer: z.object({ deadLetters: z.array(events.deadLetter) }),
+  }),
+  listDeliveries: () => ({
+    method: "GET",
+    path: "/v1/sinks/:sink/deliveries",
+    summary: "The last attempts to deliver to a sink, the newest first",
+    params: sink,
+    query: z.strictObject({ limit }),
+    answer: z.object({ deliveries: z.array(events.deliveryAttempt) }),
+  }),
+  redeliver: () => ({
+    method: "POST",
+    path: "/v1/sinks/:sink/redeliver",
+    summary: "Deliver events again: those with these ids, or all dead letters",
+    params: sink,
+    body: z.strictObject({
+      events: z.optional(z.array(z.string().check(z.maxLength(64))).check(z.minLength(1), z.maxLength(1000))),
+    }),
+    answer: z.object({ redelivered: count }),
+  }),
+  enableSink: () => ({
+    method: "POST",
+    path: "/v1/sinks/:sink/enable",
+    summary: "Let a disabled sink have events again, from where it stood",
+    params: sink,
+    answer: events.sink,
+  }),
+  testSink: () => ({
+    method: "POST",
+    path: "/v1/sinks/:sink/test",
+    summary: "Deliver a test event now, and answer what became of it",
+    params: sink,
+    answer: events.deliveryAttempt,
+  }),
+  listSubscriptions: () => ({
+    method: "GET",
+    path: "/v1/subscriptions",
+    summary: "Subscriptions to events",
+    answer: z.object({ subscriptions: z.array(events.subscription) }),
+  }),
+  createSubscription: () => ({
+    method: "POST",
+    path: "/v1/subscriptions",
+    summary: "Subscribe endpoints to events",
+    body: events.newSubscription,
+    answer: events.subscription,
+  }),
+  showSubscription: () => ({
+    method: "GET",
+    path: "/v1/subscriptions/:id",
+    summary: "One subscription",
+    params: z.object({ id: z.string() }),
+    answer: events.subscription,
+  }),
+  changeSubscription: () => ({
+    method: "PUT",
+    path: "/v1/subscriptions/:id",
+    summary: "Change a subscription",
+    params: z.object({ id: z.string() }),
+    body: events.subscriptionChange,
+    answer: events.subscription,
+  }),
+  removeSubscription: () => ({
+    method: "DELETE",
+    path: "/v1/subscriptions/:id",
+    summary: "Remove a subscription and what waits for it",
+    params: z.object({ id: z.string() }),
+    answer: nothing,
+  }),
+  listNotify: () => ({
+    method: "GET",
+    path: "/v1/vms/:vm/notify",
+    summary: "Who is notified of a VM's states over AMQP",
+    params: vm,
+    answer: z.object({ notify: z.array(events.notify) }),
+  }),
+  addNotify: () => ({
+    method: "POST",
+    path: "/v1/vms/:vm/notify",
+    summary: "Notify a queue of a VM's states",
+    params: vm,
+    body: events.newNotify,
+    answer: events.notify,
+  }),
+  removeNotify: () => ({
+    method: "DELETE",
+    path: "/v1/vms/:vm/notify/:id",
+    summary: "Notify no more",
+    params: z.extend(vm, { id: z.string() }),
+    answer: nothing,
+  }),
+  saveImage: () => ({
+    method: "POST",
+    path: "/v1/vms/:vm/image-saves",
+    summary: "Save a VM's disk image when it has shut down",
+    params: vm,
+    body: events.newImageSave,
+    answer: events.imageSave,
+  }),
+  listImageSaves: () => ({
+    method: "GET",
+    path: "/v1/image-saves",
+    summary: "Images that are to be saved, and those that were, the newest first",
+    query: z.strictObject({ vm: z.optional(z.string()) }),
+    answer: z.object({ imageSaves: z.array(events.imageSave) }),
+  }),
+  showImageSave: () => ({
+    method: "GET",
+    path: "/v1/image-saves/:id",
+    summary: "How far the saving of an image is",
+    params: z.object({ id: z.string() }),
+    answer: events.imageSave,
+  }),
+  followImageSave: () => ({
+    method: "GET",
+    path: "/v1/image-saves/:id/stream",
+    summary: "The saving of an image until it is over",
+    params: z.object({ id: z.string() }),
+    stream: { changed: events.imageSave },
+  }),
+  cancelImageSave: () => ({
+    method: "DELETE",
+    path: "/v1/image-saves/:id",
+    summary: "Do not save an image, or stop saving it",
+    params: z.object({ id: z.string() }),
+    answer: events.imageSave,
   }),
   listUsers: () => ({ method: "GET", path: "/v1/users", summary: "All users", answer: schemas.userList }),
   changeUser: () => ({

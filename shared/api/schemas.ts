@@ -391,5 +391,18 @@ export const health = z.object({
   ),
   links: z.record(z.enum(linkStates), count),
   messages: z.record(z.enum(messageStates), count),
+  /** Where events go by configuration; of those that users subscribed, only how many are in which state. */
+  sinks: z.object({
+    configured: z.array(
+      z.object({
+        id: z.string(),
+        state: z.string(),
+        reason: z.optional(z.string()),
+        backlog: count,
+        deadLetters: count,
+      }),
+    ),
+    subscribed: z.object({ connected: count, disconnected: count, idle: count, disabled: count }),
+  }),
 });
 export type Health = z.infer<typeof health>;

@@ -2,10 +2,14 @@
 import type { Service } from "../../service/service.ts";
 import type { Handlers } from "../handler.ts";
 import { auditHandlers } from "./audit.ts";
+import { eventHandlers } from "./events.ts";
 import { fleetHandlers } from "./fleet.ts";
 import { healthHandlers } from "./health.ts";
+import { imageHandlers } from "./images.ts";
 import { keyHandlers } from "./keys.ts";
 import { messageHandlers } from "./messages.ts";
+import { sinkHandlers } from "./sinks.ts";
+import { subscriptionHandlers } from "./subscriptions.ts";
 import { tokenHandlers } from "./tokens.ts";
 import { userHandlers } from "./users.ts";
 import { vmHandlers } from "./vms.ts";
@@ -16,6 +20,10 @@ export function handlersOf(service: Service): Handlers {
     ...keyHandlers(service),
     ...messageHandlers(service),
     ...fleetHandlers(service),
+    ...eventHandlers(service),
+    ...sinkHandlers(service),
+    ...subscriptionHandlers(service),
+    ...imageHandlers(service),
     ...userHandlers(service),
     ...tokenHandlers(service),
     ...auditHandlers(service),

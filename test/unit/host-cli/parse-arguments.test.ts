@@ -105,7 +105,88 @@ describe("a command line means", () => {
     ["health", { name: "health" }],
   ];
 
-  it.each(meanings)("%s", (words, expected) => {
+  const events: [words: string, command: object][] = [
+    ["events", { name: "events", filter: {}, since: undefined, values: false, follow: false, limit: undefined }],
+    [
+      "events -v web* -v db1 --type VM.* --type KEY.SET --category AlertEvent --prefix a. -f --values --limit 5 --json",
+      {
+        filter: { vms: ["web*", "db1"], types: ["VM.*", "KEY.SET"], categories: ["AlertEvent"], keys: ["a."] },
+        follow: true,
+        values: true,
+        limit: 5,
+        style: "json",
+      },
+    ],
+    [`events --since ${EPOCH}:7 --follow`, { since: `${EPOCH}:7`, follow: true }],
+    ["events --types", { name: "event types" }],
+    ["notify list -v web1", { name: "notify", vm: "web1", action: { type: "list" } }],
+    [
+      "notify add -v web1 --notify h,v,u,p,q --notify-file f --vm-id 22",
+      { action: { type: "add", coordinates: { given: ["h,v,u,p,q"], file: "f" }, vmId: "22" } },
+    ],
+    ["notify remove -v web1 n1", { action: { type: "remove", id: "n1" } }],
+    ["sinks", { name: "sink", action: { type: "list" } }],
+    ["sink show config:main", { name: "sink", action: { type: "show", sink: "config:main" } }],
+    ["sink test s1.1", { action: { type: "test", sink: "s1.1" } }],
+    ["sink enable s1.1", { action: { type: "enable" } }],
+    ["sink deliveries s1.1 --limit 5", { action: { type: "deliveries", limit: 5 } }],
+    ["sink dead-letters s1.1", { action: { type: "dead-letters", limit: undefined } }],
+    ["sink redeliver s1.1", { action: { type: "redeliver", events: [] } }],
+    ["sink redeliver s1.1 a b", { action: { type: "redeliver", sink: "s1.1", events: ["a", "b"] } }],
+    ["subscription list", { name: "subscription", action: { type: "list" } }],
+    ["subscription show s1", { action: { type: "show", id: "s1" } }],
+    [
+      "subscription add dns --endpoint https://a --endpoint mailto:b@c -v web* --type VM.* --new-secret --secret-file f",
+      {
+        action: {
+          type: "add",
+          subscription: "dns",
+          properties: {
+            endpoints: { given: ["https://a", "mailto:b@c"], file: undefined },
+            filter: { vms: ["web*"], types: ["VM.*"] },
+            values: undefined,
+            makesSecret: true,
+            secretFiles: ["f"],
+          },
+        },
+      },
+    ],
+    [
+      "subscription change s1 --no-values --no-contact --everything --unsigned --format cloudstack --name x",
+      {
+        action: {
+          type: "change",
+          id: "s1",
+          changes: {
+            endpoints: undefined,
+            filter: {},
+            values: false,
+            contact: false,
+            dropsFilter: true,
+            dropsSecrets: true,
+            format: "cloudstack",
+            name: "x",
+          },
+        },
+      },
+    ],
+    ["subscription change s1 -v db*", { action: { changes: { filter: { vms: ["db*"] }, contact: undefined } } }],
+    ["subscription remove s1", { action: { type: "remove", id: "s1" } }],
+    [
+      "save -v web1 --to /srv/images --author-email a@b --format raw --disk vdb --wait",
+      {
+        name: "save",
+        action: { vm: "web1", directory: "/srv/images", authorEmail: "a@b", format: "raw", disk: "vdb", waits: true },
+      },
+    ],
+    ["save --to /d -v web1", { action: { type: "save", format: undefined, disk: undefined, waits: false } }],
+    ["save list", { name: "save", action: { type: "list", vm: undefined } }],
+    ["save list -v web1", { action: { type: "list", vm: "web1" } }],
+    ["save show i1", { action: { type: "show", id: "i1" } }],
+    ["save cancel i1", { action: { type: "cancel", id: "i1" } }],
+  ];
+
+  it.each([...meanings, ...events])("%s", (words, expected) => {
     expect(parse(words)).toMatchObject(expected);
   });
 });
@@ -188,7 +269,7 @@ describe("refused with a sentence that helps", () => {
     ["-v web1 --value-stdin a --value-stdin b", "there is only one standard input"],
     ["-v web1 list --ttl 5", "--ttl goes with set, not with list"],
     ["-v web1 list --if-revision 5", "--if-revision goes with set and delete, not with list"],
-    ["-v web1 -q a --since 5", "--since goes with watch, not with get"],
+    ["-v web1 -q a --since 5", "--since goes with watch and events, not with get"],
     ["-v web1 list --json --quiet", "--json and --quiet are two kinds of answer; give one of them"],
     ["-v web1 list --timeout 5x", "it is not a duration like 90, 10m, 2h or 7d"],
     ["-v web1 list --timeout 0", "it is not a duration"],
@@ -223,7 +304,41 @@ describe("refused with a sentence that helps", () => {
     ["user", "'user' needs a command; see vmmessage user --help"],
   ];
 
-  it.each([...refusals, ...forTheManager])("%s", (words, sentence) => {
+  const aboutEvents: [words: string, sentence: string][] = [
+    ["events --direct", "events asks the manager; a VM's channel cannot tell"],
+    ["events --all", "--all goes with set, get, delete, clear and ping, not with events"],
+    ["events --category Alert", "Allowed choices are ActionEvent, AlertEvent"],
+    ["events --since 7", "--since: it is not a cursor, LOG:POSITION"],
+    ["events --since soon", "it is not N or EPOCH:N"],
+    ["events --limit 1001", "it is not from 1 to 1000"],
+    [`events --since ${EPOCH}:7 --follow --limit 5`, "--limit bounds nothing there"],
+    ["events --types --follow", "--types stands alone"],
+    ["events --types -v web1", "--types stands alone"],
+    ["events web1", "too many arguments"],
+    ["notify", "'notify' needs a command; see vmmessage notify --help"],
+    ["notify add --notify-file f", "which VM? name it with -v VM"],
+    ["notify add -v web1", "notify add: which queue? --notify-file FILE"],
+    ["notify list -v web*", "notify list is for one VM"],
+    ["notify add -v web1 --notify-file - -p - -u a", "there is only one standard input"],
+    ["sink", "'sink' needs a command"],
+    ["sink test", "missing required argument 'sink'"],
+    ["sink test s1.1 s1.2", "too many arguments"],
+    ["subscription add dns", "where do events go? --endpoint URL"],
+    ["subscription add --endpoint https://a", "missing required argument 'name'"],
+    ["subscription add dns --endpoint a --format xml", "Allowed choices are cloudevents, cloudstack"],
+    ["subscription add dns --endpoint a --new-secret --secret-file f --secret-file g", "at most two secrets"],
+    ["subscription add dns --endpoint-file - --secret-file -", "there is only one standard input"],
+    ["subscription change s1", "subscription change: what?"],
+    ["subscription change s1 --unsigned --new-secret", "--unsigned is without secrets"],
+    ["save -v web1", "save: where to? --to DIR"],
+    ["save --to /d", "which VM? name it with -v VM"],
+    ["save --to /d -v web*", "save is for one VM"],
+    ["save list --to /d", "save list takes no options of its own"],
+    ["save lost --to /d -v web1", "too many arguments"],
+    ["save cancel", "missing required argument 'id'"],
+  ];
+
+  it.each([...refusals, ...forTheManager, ...aboutEvents])("%s", (words, sentence) => {
     expect(refusal(words)).toMatch(/^usage: /);
     expect(refusal(words)).toContain(sentence);
   });
@@ -250,8 +365,16 @@ it("--help has examples and the table of exit codes", () => {
   expect(help).toMatch(/10 {2}unreachable +the other side cannot be reached; try again/);
 });
 
+it("every command about events has examples", () => {
+  const groups = ["events", "notify", "subscription", "sinks", "sink", "save"];
+  for (const words of [...groups, "notify add", "subscription add", "subscription change", "sink redeliver"]) {
+    expect(text(`${words} --help`), words).toMatch(/\nExamples:\n  vmmessage /);
+  }
+});
+
 it("a command's own help names its words", () => {
   expect(text("list --help")).toContain("vmmessage list");
   expect(text("user add --help")).toContain("vmmessage user add [options] <name>");
   expect(text("user --help")).toContain("vmmessage user change alice --public-key");
+  expect(text("save --help")).toContain("vmmessage save cancel 0123456789abcdef");
 });

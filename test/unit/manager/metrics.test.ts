@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Metrics, type Standings } from "../../../manager/metrics.ts";
 
-const nothing: Standings = { links: {}, messages: {}, pending: [], inventory: [] };
+const nothing: Standings = { links: {}, messages: {}, pending: [], inventory: [], sinks: [] };
 const web = { id: "6d2a7d6e-5f0b-4b5e-9d4e-0a6f0f7f0001", name: "web" };
 const labels = `vm="web",vm_id="${web.id}"`;
 
@@ -92,4 +92,19 @@ test("a hostile name is one label, quoted and bounded", async () => {
 
 test("the process's own metrics are there", async () => {
   expect(await new Metrics().scrape(nothing)).toContain("process_resident_memory_bytes");
+});
+
+test("a sink's series say where it stands, and end with it", async () => {
+  const metrics = new Metrics();
+  const sink = { id: "config:bus", isConnected: false, backlog: 12, retrying: 1, deadLetters: 2 };
+  metrics.attempted("config:bus", "failed");
+  metrics.events([{ category: "AlertEvent" }, { category: "AlertEvent" }]);
+  const lines = await linesOf(metrics, { sinks: [sink] });
+  expect(lines).toContain('vmmessage_sink_connected{sink="config:bus"} 0');
+  expect(lines).toContain('vmmessage_sink_backlog{sink="config:bus"} 12');
+  expect(lines).toContain('vmmessage_sink_retrying{sink="config:bus"} 1');
+  expect(lines).toContain('vmmessage_sink_dead_letters{sink="config:bus"} 2');
+  expect(lines).toContain('vmmessage_sink_deliveries_total{sink="config:bus",outcome="failed"} 1');
+  expect(lines).toContain('vmmessage_events_total{category="AlertEvent"} 2');
+  expect((await linesOf(metrics)).filter((line) => line.includes("backlog"))).toEqual([]);
 });

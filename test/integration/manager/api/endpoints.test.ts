@@ -3,6 +3,7 @@ import { expect, test, vi } from "vitest";
 import { endpoints, MAX_BODY_BYTES } from "../../../../shared/api/endpoints.ts";
 import { CommandError } from "../../../../shared/cli/failure.ts";
 import { ApiUnderTest } from "./http.ts";
+import { cursorAt, imageSave, mainSink, notify, subscription, webhookSink } from "./scripted-events.ts";
 import { EPOCH, web } from "./scripted-service.ts";
 
 const happyPaths: [name: string, method: string, path: string, body: unknown, answer: unknown][] = [
@@ -17,6 +18,25 @@ const happyPaths: [name: string, method: string, path: string, body: unknown, an
   ["getReceipt", "GET", "/v1/messages/m2?waitFor=delivered&waitMs=10", undefined, { messageId: "m2" }],
   ["infoVm", "GET", "/v1/vms/web/info", undefined, { hostname: "web" }],
   ["pingVm", "POST", "/v1/vms/web/ping", undefined, { roundTripMs: 1.5 }],
+  ["listEvents", "GET", "/v1/events?limit=5&vm=web*&type=VM.*", undefined, { events: [], next: cursorAt(0) }],
+  ["listSinks", "GET", "/v1/sinks", undefined, { sinks: [mainSink, webhookSink] }],
+  ["listDeadLetters", "GET", "/v1/sinks/s1.1/dead-letters", undefined, { deadLetters: [{ attempts: 9 }] }],
+  ["listDeliveries", "GET", "/v1/sinks/config:main/deliveries?limit=5", undefined, { deliveries: [{ status: 204 }] }],
+  ["redeliver", "POST", "/v1/sinks/config%3Amain/redeliver", {}, { redelivered: 2 }],
+  ["enableSink", "POST", "/v1/sinks/s1.1/enable", undefined, webhookSink],
+  ["testSink", "POST", "/v1/sinks/s1.1/test", undefined, { outcome: "delivered" }],
+  ["listSubscriptions", "GET", "/v1/subscriptions", undefined, { subscriptions: [subscription] }],
+  ["createSubscription", "POST", "/v1/subscriptions", { name: "dns", endpoints: ["https://x"] }, { name: "dns" }],
+  ["showSubscription", "GET", "/v1/subscriptions/s1", undefined, subscription],
+  ["changeSubscription", "PUT", "/v1/subscriptions/s1", { name: "dns2" }, { name: "dns2" }],
+  ["removeSubscription", "DELETE", "/v1/subscriptions/s1", undefined, {}],
+  ["listNotify", "GET", "/v1/vms/web/notify", undefined, { notify: [notify] }],
+  ["addNotify", "POST", "/v1/vms/web/notify", { coordinates: "h,v,u,p,q" }, notify],
+  ["removeNotify", "DELETE", "/v1/vms/web/notify/n1", undefined, {}],
+  ["saveImage", "POST", "/v1/vms/web/image-saves", { directory: "/srv/images" }, imageSave],
+  ["listImageSaves", "GET", "/v1/image-saves?vm=web", undefined, { imageSaves: [imageSave] }],
+  ["showImageSave", "GET", "/v1/image-saves/i1", undefined, imageSave],
+  ["cancelImageSave", "DELETE", "/v1/image-saves/i1", undefined, { state: "cancelled" }],
   ["listUsers", "GET", "/v1/users", undefined, { users: [{ name: "alice" }] }],
   ["changeUser", "PUT", "/v1/users/carol", { role: "read" }, { name: "carol" }],
   ["removeUser", "DELETE", "/v1/users/carol", undefined, {}],
@@ -56,6 +76,35 @@ test("the service is asked with parameters of the right types, and with defaults
     ["web", ""],
     [{ before: 7 }],
     ["web", { method: "clear", params: {} }],
+  ]);
+});
+
+test("the members of a filter may be there once, many times, or not at all", async () => {
+  await using api = await ApiUnderTest.start();
+  await api.curl("/v1/events");
+  await api.curl(`/v1/events?vm=web&type=VM.*&category=AlertEvent&key=a.&since=${cursorAt(0)}&values=true&limit=7`);
+  await api.curl("/v1/events?vm=web&vm=db*&type=VM.*&type=KEY.SET&key=&values=false");
+  expect(api.service.asked.map((asked) => asked.arguments)).toEqual([
+    [{ filter: {}, since: undefined, values: false }, 50],
+    [
+      {
+        filter: { vms: ["web"], types: ["VM.*"], categories: ["AlertEvent"], keys: ["a."] },
+        since: cursorAt(0),
+        values: true,
+      },
+      7,
+    ],
+    [{ filter: { vms: ["web", "db*"], types: ["VM.*", "KEY.SET"], keys: [""] }, since: undefined, values: false }, 50],
+  ]);
+});
+
+test("a subscription has defaults where nothing is said, and a change has none", async () => {
+  await using api = await ApiUnderTest.start();
+  await api.post("/v1/subscriptions", { name: "dns", endpoints: ["https://x"] });
+  await api.post("/v1/subscriptions/s1", { values: true }, "-X", "PUT");
+  expect(api.service.asked.map((asked) => asked.arguments)).toEqual([
+    [{ name: "dns", endpoints: ["https://x"], filter: {}, values: false, format: "cloudevents" }],
+    ["s1", { values: true }],
   ]);
 });
 
@@ -124,6 +173,7 @@ test.for([
   ["no-such-key", {}, 404],
   ["failed", {}, 422],
   ["failed", { unknownVm: true }, 404],
+  ["failed", { unknown: true }, 404],
   ["usage", {}, 400],
   ["over-limit", { limit: 3 }, 413],
   ["conflict", {}, 409],
@@ -167,6 +217,16 @@ const bad: [what: string, path: string, options: string[], status: number, detai
   ["a misspelt parameter", "/v1/vms/web/messages?limt=1", [], 400, "limt"],
   ["a parameter where there is none", "/health?verbose=1", [], 400, "verbose"],
   ["a place that is none", "/v1/vms/web/watch?since=yesterday", [], 400, "must be EPOCH:REVISION"],
+  ["a cursor that is none", "/v1/events?since=yesterday", [], 400, "must be LOG:POSITION"],
+  ["a cursor of another log", `/v1/events?since=${"f".repeat(16)}:1`, [], 409, "another log"],
+  ["a category that is none", "/v1/events?category=AlertEvent&category=Alert", [], 400, "querystring: category[1]: "],
+  ["a type that cannot be", "/v1/events?type=vm.stopped", [], 400, "must be an event's type"],
+  ["too many types", `/v1/events?${"type=VM.*&".repeat(101)}`, [], 400, "querystring: type: "],
+  ["a choice that is none", "/v1/events/stream?values=yes", [], 400, "querystring: values: "],
+  ["an unknown sink", "/v1/sinks/nope/deliveries", [], 404, "there is no sink 'nope'"],
+  ["an unknown subscription", "/v1/subscriptions/nope", [], 404, "there is no subscription 'nope'"],
+  ["a subscription to nothing", "/v1/subscriptions", [...json, "-d", '{"name":"x","endpoints":[]}'], 400, "endpoints"],
+  ["an image in no place", "/v1/vms/web/image-saves", [...json, "-d", '{"directory":"x"}'], 400, "absolute path"],
   ["an unknown VM", "/v1/vms/nope", [], 404, "there is no VM 'nope'"],
   ["a short password", "/v1/users/eve", [...json, "-X", "PUT", "-d", '{"password":"x"}'], 400, "at least 8"],
   ["a web page", "/v1/vms", ["-H", "Origin: https://evil.example"], 403, "web pages"],

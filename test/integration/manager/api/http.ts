@@ -33,6 +33,7 @@ export class ApiUnderTest implements AsyncDisposable {
   readonly service = new ScriptedService();
   readonly log = keptLog();
   #server: ApiServer | undefined;
+  #listen: (() => Promise<ApiServer>) | undefined;
 
   private constructor(directory: string) {
     this.directory = directory;
@@ -43,8 +44,16 @@ export class ApiUnderTest implements AsyncDisposable {
     const api = new ApiUnderTest(await mkdtemp(join(tmpdir(), "vmm-api-")));
     if (tls) await makeCertificate(api.directory, "localhost");
     const doors = tls ? [api.unixDoor, api.tlsDoor] : [api.unixDoor];
-    api.#server = await ApiServer.listen({ ...api.parts, doors, limits });
+    api.#listen = () => ApiServer.listen({ ...api.parts, doors, limits });
+    api.#server = await api.#listen();
     return api;
+  }
+
+  /** As a manager is that stops and starts again, `whileAway` in between. The service's memory stands for its disk. */
+  async restart(whileAway: () => void | Promise<void> = () => undefined): Promise<void> {
+    await this.#server?.close();
+    await whileAway();
+    this.#server = await this.#listen?.();
   }
 
   get parts() {

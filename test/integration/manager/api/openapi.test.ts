@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { type Endpoint, endpoints } from "../../../../shared/api/endpoints.ts";
+import { eventCategories } from "../../../../shared/event-types.ts";
 import { version } from "../../../../shared/version.ts";
 import { ApiUnderTest } from "./http.ts";
 
@@ -86,6 +87,20 @@ test("queries have their types, limits and defaults", async () => {
   expect(paths["/v1/vms/{vm}/keys"]?.["get"]?.parameters).toContainEqual(
     expect.objectContaining({ name: "prefix", in: "query", required: false }) as unknown,
   );
+});
+
+test("what may be there many times in a query is a list of what it can be", async () => {
+  const { paths } = await fetchDocument();
+  const parameters = paths["/v1/events"]?.["get"]?.parameters ?? [];
+  const category = parameters.find(({ name }) => name === "category");
+  const items = { type: "string", enum: [...eventCategories] };
+  expect(category).toEqual({
+    name: "category",
+    in: "query",
+    required: false,
+    schema: { type: "array", maxItems: 100, items },
+  });
+  expect(parameters.find(({ name }) => name === "values")?.schema).toEqual({ type: "string", enum: ["true", "false"] });
 });
 
 test("answers leave room for members of later versions", async () => {

@@ -16,6 +16,7 @@ import {
   TooManyAttemptsError,
 } from "../../../../manager/access/authenticator.ts";
 import type { Principal } from "../../../../manager/access/principal.ts";
+import { mainSink, ScriptedEvents, ScriptedImages, ScriptedSinks, ScriptedSubscriptions } from "./scripted-events.ts";
 import type { Service, WatchEvent, WatchOptions } from "../../../../manager/service/service.ts";
 
 export const EPOCH = "00112233445566aa";
@@ -53,7 +54,8 @@ const user: User = {
 };
 
 export interface Asked {
-  method: keyof Service;
+  /** Of the service, or `GROUP.METHOD`. */
+  method: string;
   who?: Principal;
   arguments: unknown[];
 }
@@ -69,6 +71,11 @@ export class ScriptedService implements Service {
   watch: (options: WatchOptions, signal: AbortSignal) => AsyncIterable<WatchEvent> = untilAborted;
   /** What any method does before it answers. */
   before: () => void | Promise<void> = () => undefined;
+
+  readonly events = new ScriptedEvents((...asked) => this.#asked(...asked));
+  readonly sinks = new ScriptedSinks((...asked) => this.#asked(...asked));
+  readonly subscriptions = new ScriptedSubscriptions((...asked) => this.#asked(...asked));
+  readonly images = new ScriptedImages((...asked) => this.#asked(...asked));
 
   listVms(who: Principal): VmSummary[] {
     this.#note("listVms", who);
@@ -200,7 +207,8 @@ export class ScriptedService implements Service {
   async health() {
     this.asked.push({ method: "health", arguments: [] });
     await this.before();
-    return { status: "ok" as const, version: "0", startedAt: NOW, inventory: [], links: noLinks, messages: noMessages };
+    const counts = { inventory: [], links: noLinks, messages: noMessages, sinks };
+    return { status: "ok" as const, version: "0", startedAt: NOW, ...counts };
   }
 
   async metrics(who: Principal) {
@@ -208,12 +216,12 @@ export class ScriptedService implements Service {
     return this.metricsText;
   }
 
-  async #asked(method: keyof Service, who: Principal, ...rest: unknown[]): Promise<void> {
+  async #asked(method: string, who: Principal, ...rest: unknown[]): Promise<void> {
     this.#note(method, who, ...rest);
     await this.before();
   }
 
-  #note(method: keyof Service, who: Principal, ...rest: unknown[]): void {
+  #note(method: string, who: Principal, ...rest: unknown[]): void {
     this.asked.push({ method, who, arguments: rest });
   }
 }
@@ -226,6 +234,11 @@ const head = {
   pending: [],
 };
 const noLinks = { up: 1, silent: 0, held: 0, down: 0, connecting: 0, off: 0 };
+const { id, state, reason, backlog, deadLetters } = mainSink;
+const sinks = {
+  configured: [{ id, state, ...(reason && { reason }), backlog, deadLetters }],
+  subscribed: { connected: 0, disconnected: 0, idle: 3, disabled: 1 },
+};
 const noMessages = { queued: 0, delivered: 1, read: 0, acknowledged: 0, expired: 0, refused: 0 };
 
 function known(vm: string): VmSummary {

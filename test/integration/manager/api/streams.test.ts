@@ -2,6 +2,7 @@ import { expect, test, vi } from "vitest";
 import { CommandError } from "../../../../shared/cli/failure.ts";
 import type { WatchEvent } from "../../../../manager/service/service.ts";
 import { ApiUnderTest } from "./http.ts";
+import { cursorAt, imageSave } from "./scripted-events.ts";
 import { aborted, changed, EPOCH, untilAborted, web } from "./scripted-service.ts";
 
 const watch = "GET /v1/vms/web/watch HTTP/1.1\r\nHost: m\r\n\r\n";
@@ -226,4 +227,67 @@ test("a client that leaves in the middle of a fleet's call stops it", async () =
   await vi.waitUntil(() => client.received.includes("event: begin"));
   client.socket.destroy();
   await stopped.promise;
+});
+
+const follow = "GET /v1/events/stream HTTP/1.1\r\nHost: m\r\n\r\n";
+
+test("a stream of events says at once where it begins, and each event says where it is", async () => {
+  await using api = await ApiUnderTest.start();
+  api.service.events.append({}, {});
+  using client = await api.connect(follow);
+  await vi.waitUntil(() => client.received.includes("event: position"));
+  api.service.events.append({ type: "VM.RUNNING" });
+  await vi.waitUntil(() => client.received.includes("event: event"));
+  expect(client.received).toContain(`event: position\nid: ${cursorAt(2)}\ndata: {"next":"${cursorAt(2)}"}`);
+  expect(client.received).toMatch(new RegExp(`event: event\nid: ${cursorAt(3)}\ndata: .*"type":"VM.RUNNING"`));
+});
+
+test.for([
+  ["the query", `?since=${cursorAt(1)}`, []],
+  ["Last-Event-ID before the query", `?since=${cursorAt(0)}`, ["-H", `Last-Event-ID: ${cursorAt(1)}`]],
+  ["the query before an empty Last-Event-ID", `?since=${cursorAt(1)}`, ["-H", "Last-Event-ID;"]],
+] as const)("a stream of events is resumed from %s", async ([, query, options]) => {
+  await using api = await ApiUnderTest.start();
+  api.service.events.append({}, {}, {});
+  const { body } = await api.curl(`/v1/events/stream${query}`, ...options, "--max-time", "1");
+  expect(eventsIn(body)).toMatchObject([
+    { event: "position", id: cursorAt(1) },
+    { event: "event", id: cursorAt(2) },
+    { event: "event", id: cursorAt(3) },
+  ]);
+});
+
+test("a reader of events that were not kept is told so, and where it goes on", async () => {
+  await using api = await ApiUnderTest.start();
+  api.service.events.append({}, {}, {});
+  api.service.events.first = 3;
+  const { body } = await api.curl(`/v1/events/stream?since=${cursorAt(0)}`, "--max-time", "1");
+  expect(eventsIn(body)).toMatchObject([
+    { event: "position", id: cursorAt(0) },
+    { event: "missed", id: cursorAt(2), data: { next: cursorAt(2) } },
+    { event: "event", id: cursorAt(3) },
+  ]);
+});
+
+test("a cursor of another log has a status, and a Last-Event-ID that is none too", async () => {
+  await using api = await ApiUnderTest.start();
+  const stream = (id: string) => api.curl("/v1/events/stream", "-H", `Last-Event-ID: ${id}`);
+  expect(await stream(`${"f".repeat(16)}:1`)).toMatchObject({ status: 409, json: { code: "conflict" } });
+  expect(await stream("7")).toMatchObject({ status: 400, json: { code: "usage" } });
+});
+
+test("a reader of events that goes away ends the stream", async () => {
+  await using api = await ApiUnderTest.start();
+  using client = await api.connect(follow);
+  await vi.waitUntil(() => client.received.includes("event: position"));
+  client.socket.destroy();
+  await vi.waitUntil(() => api.service.events.signals[0]?.aborted);
+});
+
+test("the saving of an image is followed to its end", async () => {
+  await using api = await ApiUnderTest.start();
+  api.service.images.changes = [{ state: "saving", progress: 50 }, { state: "done" }];
+  const { body } = await api.curl(`/v1/image-saves/${imageSave.id}/stream`);
+  expect(eventsIn(body).map(({ data }) => (data as { state: string }).state)).toEqual(["waiting", "saving", "done"]);
+  expect(await api.curl("/v1/image-saves/nope/stream")).toMatchObject({ status: 404 });
 });

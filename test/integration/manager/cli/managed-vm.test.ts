@@ -343,6 +343,7 @@ describe("further questions", () => {
     inventory: [{ name: "libvirt qemu:///system", isConnected: false, reason: "no libvirtd", vms: 0 }],
     links: { up: 1, silent: 0, held: 0, down: 0, connecting: 0, off: 0 },
     messages: { queued: 0, delivered: 0, read: 0, acknowledged: 0, expired: 0, refused: 0 },
+    sinks: { configured: [], subscribed: { connected: 0, disconnected: 0, idle: 0, disabled: 0 } },
   });
 
   it("doctor goes through the manager, its link and the agent", async () => {

@@ -222,6 +222,13 @@ it("health tells what works", async () => {
       inventory: [{ name: "libvirt qemu:///system", isConnected: true, vms: 3 }],
       links: { up: 2, silent: 1, held: 0, down: 0, connecting: 0, off: 0 },
       messages: { queued: 0, delivered: 0, read: 0, acknowledged: 0, expired: 0, refused: 0 },
+      sinks: {
+        configured: [
+          { id: "config:main", state: "disconnected", reason: "ECONNREFUSED", backlog: 12, deadLetters: 1 },
+          { id: "config:ops", state: "idle", backlog: 0, deadLetters: 0 },
+        ],
+        subscribed: { connected: 2, disconnected: 0, idle: 3, disabled: 1 },
+      },
     }),
   };
   expect((await run(["health"])).stdout.split("\n")).toEqual([
@@ -232,6 +239,9 @@ it("health tells what works", async () => {
     "libvirt qemu:///system  3 VMs",
     "links                   2 up, 1 silent",
     "messages                none",
+    "config:main             disconnected: ECONNREFUSED; 12 waiting, 1 dead letter",
+    "config:ops              idle",
+    "subscribed sinks        2 connected, 3 idle, 1 disabled",
     "",
   ]);
 });

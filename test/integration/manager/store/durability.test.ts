@@ -5,12 +5,15 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { openTestStore, temporaryDirectory, vm } from "./stores.ts";
+import type { Event } from "../../../../manager/events/event.ts";
+import type { Store } from "../../../../manager/store/store.ts";
+import { openTestStore, temporaryDirectory, testVm, vm } from "./stores.ts";
 
 const run = promisify(execFile);
 
 /** A process that keeps messages in a directory, and what it said. */
 class Keeper {
+  /** The lines it wrote, but for what failed. */
   readonly kept: string[] = [];
   readonly failed: string[] = [];
   readonly events: string[] = [];
@@ -18,8 +21,8 @@ class Keeper {
   readonly #ended: Promise<unknown>;
 
   /** @param under what it is run under: a program and its arguments */
-  constructor(directory: string, round: number, senders = 16, under: string[] = []) {
-    const script = join(import.meta.dirname, "keep-until-killed.ts");
+  constructor(directory: string, round: number, senders = 16, under: string[] = [], work = "keep-until-killed.ts") {
+    const script = join(import.meta.dirname, work);
     const [program, ...args] = [...under, process.execPath, script, directory, String(round), String(senders)];
     const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"], detached: true });
     this.process = child;
@@ -92,6 +95,60 @@ test(
     expect(answered.filter((messageId) => !kept.has(messageId))).toEqual([]);
   },
 );
+
+test(
+  "a store that is killed at any moment, ten times, has the events of what it has, and no others",
+  { timeout: 120_000 },
+  async () => {
+    const directory = await temporaryDirectory();
+    const senders = 8;
+    const told: string[] = [];
+    for (let round = 0; round < 10; round += 1) {
+      const keeper = new Keeper(directory, round, senders, [], "change-until-killed.ts");
+      await vi.waitUntil(() => keeper.kept.length >= 100 + 97 * round, { timeout: 30_000, interval: 1 });
+      await keeper.kill();
+      told.push(...keeper.kept);
+    }
+    const store = await openTestStore(directory);
+    const events = await allEvents(store);
+    const ids = new Set(events.map(({ id }) => `event ${id}`));
+    expect(told.length).toBeGreaterThan(4000);
+    expect(told.filter((line) => line.startsWith("event ") && !ids.has(line))).toEqual([]);
+    expect(events.map(({ position }) => position)).toEqual(events.map((_, index) => index + 1));
+    for (const vm of Array.from({ length: senders }, (_, sender) => testVm(sender))) {
+      const ofVm = events.filter(({ resourceUUID }) => resourceUUID === vm.id);
+      expect(ofVm.map(({ sequence }) => sequence)).toEqual(ofVm.map((_, index) => index + 1));
+      await expectAgreement(store, vm.id, ofVm);
+    }
+  },
+);
+
+async function allEvents(store: Store): Promise<Event[]> {
+  const events: Event[] = [];
+  for (;;) {
+    const page = await store.eventsAfter(events.length, 1000);
+    if (page.length === 0) return events;
+    events.push(...page);
+  }
+}
+
+/** What the store keeps of a VM is what its events tell. */
+async function expectAgreement(store: Store, vmId: string, events: Event[]): Promise<void> {
+  const last = (type: string) => events.findLast((event) => event.type === type);
+  const ofMessages = (type: string) => {
+    return events.filter((event) => event.type === type).map(({ data }) => data["messageId"] as string);
+  };
+  const receipts = (await store.receiptsOf(vmId, 100_000)).reverse();
+  const delivered = receipts.filter(({ state }) => state === "delivered");
+  for (const type of ["MESSAGE.SEND", "MESSAGE.QUEUED"]) {
+    expect(ofMessages(type)).toEqual(receipts.map(({ messageId }) => messageId));
+  }
+  expect(ofMessages("MESSAGE.DELIVERED")).toEqual(delivered.map(({ messageId }) => messageId));
+  const mirror = (await store.loadMirrors()).find((one) => one.vmId === vmId);
+  expect(last("KEY.SET")?.value).toEqual({ value: mirror?.entries[0]?.entry.value });
+  const stored = (await store.loadLifecycles()).find((one) => one.vmId === vmId);
+  expect(last("VM.RUNNING")?.data).toEqual(stored?.lifecycle);
+}
 
 test("a disk that takes no more refuses messages, which the log says once, and takes them again later", async () => {
   const directory = await temporaryDirectory();

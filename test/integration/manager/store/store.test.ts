@@ -5,7 +5,16 @@ import type { Receipt } from "../../../../shared/api/schemas.ts";
 import { openStore } from "../../../../manager/store/open-store.ts";
 import { StoreThread } from "../../../../manager/store/store-thread.ts";
 import { DEFAULT_STORE_LIMITS } from "../../../../manager/store/limits.ts";
-import { bytesIn, message, openTestStore, recordedLog, temporaryDirectory, vm } from "./stores.ts";
+import {
+  bytesIn,
+  lifecycleStep,
+  message,
+  mirrorChange,
+  openTestStore,
+  recordedLog,
+  temporaryDirectory,
+  vm,
+} from "./stores.ts";
 
 const delivered = { type: "delivered" as const, result: { epoch: "e", revision: 1, replaced: [] as string[] } };
 
@@ -83,6 +92,57 @@ describe("the store", () => {
   });
 });
 
+describe("events", () => {
+  test("are told once for each commit, before whoever caused them is answered", async () => {
+    const seen: string[] = [];
+    const store = await openTestStore(await temporaryDirectory(), {
+      onAppended: (events) => seen.push(...events.map(({ type, position }) => `${type} ${position}`)),
+    });
+    const [step, lifecycle] = lifecycleStep(vm, "w");
+    const kept = store.keepMessages([message("m")]).then(() => seen.push("kept"));
+    const settled = store.settle("m", delivered, Date.now()).then(() => seen.push("settled"));
+    const failed = store.settle("unknown", delivered, 0).catch(() => seen.push("failed"));
+    const appended = store.appendEvents(step, lifecycle);
+    await Promise.all([kept, settled, failed, appended]);
+    expect(seen.filter((word) => / \d/.test(word))).toEqual([
+      "MESSAGE.SEND 1",
+      "MESSAGE.QUEUED 2",
+      "MESSAGE.DELIVERED 3",
+      "VM.RUNNING 4",
+    ]);
+    expect(seen.indexOf("kept")).toBeGreaterThan(seen.indexOf("MESSAGE.QUEUED 2"));
+    expect(seen.indexOf("settled")).toBeGreaterThan(seen.indexOf("MESSAGE.DELIVERED 3"));
+    expect(await store.eventsAfter(3, 10)).toEqual(await appended);
+  });
+
+  test("and how far sinks are with them are there when it is opened again, and events go on in number", async () => {
+    const directory = await temporaryDirectory();
+    const first = await openTestStore(directory);
+    const [step, lifecycles] = lifecycleStep(vm, "w");
+    const [event] = await first.appendEvents([...step, ...step], lifecycles);
+    const state = { position: 2, failures: 1, failingSince: 5, disabled: undefined, lastDeliveredAt: undefined };
+    const parked = { position: 1, resource: vm.id, attempts: 1, dueAt: 7, error: "refused" };
+    await first.saveProgress([{ sink: "s", state, park: [parked], unpark: [], dead: [], attempts: [] }]);
+    const log = await first.eventLog();
+    await first.close();
+    const second = await openTestStore(directory);
+    expect(await second.eventLog()).toEqual(log);
+    expect(await second.loadLifecycles()).toEqual(lifecycles);
+    expect(await second.loadFeed("s")).toEqual({ sink: "s", ...state, parked: [parked], deadLetters: 0 });
+    expect(await second.eventsAt([1])).toEqual([event]);
+    expect(await second.appendEvents(step)).toMatchObject([{ position: 3, sequence: 3 }]);
+  });
+
+  test("are pruned in any number, other requests in between", async () => {
+    const store = await openTestStore(await temporaryDirectory(), { limits: { eventCount: 2000 } });
+    const [step] = lifecycleStep(vm, "w");
+    await store.appendEvents(Array.from({ length: 3900 }, () => step).flat());
+    await Promise.all([store.prune(Date.now()), store.appendEvents(step)]);
+    expect((await store.eventLog()).last).toBe(3901);
+    expect(await store.eventsAfter(0, 10_000)).toHaveLength(2000);
+  });
+});
+
 describe("the files", () => {
   test("are the manager's alone", async () => {
     const directory = join(await temporaryDirectory(), "state", "vmmessaged");
@@ -98,6 +158,11 @@ describe("the files", () => {
     const store = await openTestStore(directory);
     const secret = "hunter2-hunter2-hunter2";
     await store.keepMessages([message("secret", secret, true), message("open", "as-it-is", false)]);
+    const { set, ...change } = mirrorChange(vm, secret);
+    const entries = set.map(({ entry, seenAt }) => ({ entry: { ...entry, secret: true }, seenAt }));
+    await store.saveMirrors([{ ...change, set: entries }]);
+    await store.saveSubscription({ id: "s", kind: "notify", createdAt: 0, record: {}, secrets: { password: secret } });
+    expect(await store.eventsAfter(0, 10)).toHaveLength(5);
     const waiting = await bytesIn(directory);
     expect(waiting.includes("as-it-is")).toBe(true);
     expect(waiting.includes(secret)).toBe(false);
@@ -172,7 +237,7 @@ describe("the key of the secrets", () => {
 describe("a thread that dies", () => {
   test("rejects what waits and what comes, and says so once", async () => {
     const onFailure = vi.fn();
-    const events = { log: recordedLog().log, onCommit: () => undefined, onFailure };
+    const events = { log: recordedLog().log, onCommit: () => undefined, onAppended: () => undefined, onFailure };
     const options = { directory: "", limits: DEFAULT_STORE_LIMITS };
     const thread = await StoreThread.start(options, events, join(import.meta.dirname, "dying-thread.ts"));
     const asked = [thread.call("receipt", "a"), thread.call("receipt", "b")];

@@ -4,7 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import { openStore, type StoreOptions } from "../../../../manager/store/open-store.ts";
-import type { MessageToKeep, Store } from "../../../../manager/store/store.ts";
+import type { VmRef } from "../../../../shared/api/schemas.ts";
+import { type NewEvent, vmEvent } from "../../../../manager/events/event.ts";
+import type { MessageToKeep, MirrorChange, Store, StoredLifecycle } from "../../../../manager/store/store.ts";
 
 export const vm = { id: "11111111-1111-4111-8111-111111111111", name: "web1" };
 
@@ -37,6 +39,27 @@ export function message(messageId: string, value = "v", secret = false): Message
   const entries = [{ key: "k", value, ...(secret && { secret }) }];
   const change = { method: "set" as const, params: { messageId, entries } };
   return { vm, change, by: "alice", queuedAt: Date.now(), expiresAt: undefined };
+}
+
+export function testVm(index: number): VmRef {
+  return { id: `22222222-2222-4222-8222-${String(index).padStart(12, "0")}`, name: `web${index}` };
+}
+
+/** The VM's key `k` has this value now. */
+export function mirrorChange(vm: VmRef, value: string): MirrorChange {
+  const asOf = Date.now();
+  const place = { epoch: "e", revision: 1, limitBytes: 8192 };
+  const agent = { software: "agent 0.1.0", uuid: null, bootId: null, nonce: "n", uptimeMs: 1, clonedFrom: undefined };
+  const setAt = new Date(asOf).toISOString();
+  const entry = { key: "k", value, setBy: "guest" as const, setAt, ageMs: 0, revision: 1 };
+  const set = [{ entry, seenAt: asOf }];
+  const whole = { vmId: vm.id, vmName: vm.name, isReset: false, deleted: [] };
+  return { ...whole, ...place, asOf, agent: { ...agent, ...place, greetedAt: asOf }, set };
+}
+
+/** An event of the VM's life and what it was made from, which agree on the word. */
+export function lifecycleStep(vm: VmRef, word: string): [NewEvent[], StoredLifecycle[]] {
+  return [[vmEvent("VM.RUNNING", vm, Date.now(), { data: { word } })], [{ vmId: vm.id, lifecycle: { word } }]];
 }
 
 /** Every byte of every file of the directory. */

@@ -3,7 +3,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
-import { parseStaticFile, StaticFileSource } from "../../../../manager/inventory/static-file.ts";
+import { type NotifyWish, parseStaticFile, StaticFileSource } from "../../../../manager/inventory/static-file.ts";
 import type { Vm } from "../../../../manager/vms/vm.ts";
 
 const host = "host1";
@@ -44,13 +44,15 @@ async function listen(path: string): Promise<() => Promise<void>> {
 class Listening implements AsyncDisposable {
   readonly said: string[] = [];
   readonly reasons: (string | undefined)[] = [];
+  readonly wishes: (readonly NotifyWish[])[] = [];
   readonly #vms = new Map<string, Vm>();
   readonly #stop = new AbortController();
   readonly #ended: Promise<void>;
 
   constructor() {
     const keep = (vm: Vm) => this.#vms.set(vm.name, vm);
-    this.#ended = new StaticFileSource({ path: file, host }).run(
+    const onNotify = (wishes: readonly NotifyWish[]) => this.wishes.push(wishes);
+    this.#ended = new StaticFileSource({ path: file, host, onNotify }).run(
       {
         synchronized: (vms) => {
           this.said.push("synchronized");
@@ -112,7 +114,38 @@ describe("the file's text", () => {
           socket: "/run/vms/web2.sock",
         },
       ],
+      wishes: [],
     });
+  });
+
+  it("says whom to notify of a VM's states, which is no part of the VM", () => {
+    const notify = ["broker.example.org,/,guest,s3cret,states", 'other.example.org,/,guest,"a,b",states'];
+    const vms = [
+      { name: "web1", uuid, socket: "/run/vms/web1.sock", notify, vmId: "22" },
+      { name: "web2", socket: "/run/vms/web2.sock", notify: notify.slice(1) },
+    ];
+    const read = parseStaticFile(JSON.stringify({ vms }), host);
+    expect(read).toMatchObject({
+      type: "read",
+      vms: [{ name: "web1" }, { name: "web2" }],
+      wishes: [
+        { vm: { id: uuid, name: "web1" }, coordinates: notify[0], vmId: "22" },
+        { vm: { id: uuid, name: "web1" }, coordinates: notify[1], vmId: "22" },
+        { vm: { name: "web2" }, coordinates: notify[1], vmId: undefined },
+      ],
+    });
+    expect(JSON.stringify("vms" in read && read.vms)).not.toContain("s3cret");
+  });
+
+  it.each([
+    ["too few parts", "broker.example.org,/,guest,s3cret", /^vms\[0\]\.notify\[0\]: .*malformed: .*4/],
+    ["quotes in the middle", 'broker.example.org,/,guest,s3"cret,q', /^vms\[0\]\.notify\[0\]: .*part 4 \(password\)/],
+    ["no end", `broker.example.org,/,guest,s3cret,${"q".repeat(3_000)}`, /^vms\[0\]\.notify\[0\]: /],
+  ])("with coordinates that have %s says what is wrong, and not the password", (_, coordinates, problem) => {
+    const vms = [{ name: "web1", socket: "/run/vms/web1.sock", notify: [coordinates] }];
+    const parsed = parseStaticFile(JSON.stringify({ vms }), host);
+    expect(parsed).toEqual({ type: "wrong", problem: expect.stringMatching(problem) as string });
+    expect(JSON.stringify(parsed)).not.toContain("cret");
   });
 
   it.each<[string, unknown, RegExp]>([
@@ -204,6 +237,23 @@ describe("a file of VMs", () => {
     expect(listening.said).toEqual([]);
     await write("web1");
     await listening.until({ web1: "Stopped" });
+  });
+
+  it("says whom to notify each time that it was read, and nobody when it is broken", async () => {
+    const coordinates = "broker.example.org,/,guest,s3cret,states";
+    const entry = { name: "web1", socket: socketOf("web1") };
+    await writeFile(file, JSON.stringify({ vms: [{ ...entry, notify: [coordinates] }] }));
+    await using listening = new Listening();
+    await listening.until({ web1: "Stopped" });
+    expect(listening.wishes).toMatchObject([[{ vm: { name: "web1" }, coordinates }]]);
+    await writeFile(file, JSON.stringify({ vms: [{ ...entry, notify: ["s3cret"] }] }));
+    await vi.waitUntil(() => listening.reasons.at(-1)?.includes("vms[0].notify[0]"), { timeout: 8_000 });
+    expect(listening.reasons.join()).not.toContain("s3cret");
+    expect(listening.wishes).toHaveLength(1);
+    await write("web1");
+    await vi.waitUntil(() => listening.wishes.length === 2, { timeout: 8_000 });
+    expect(listening.wishes[1]).toEqual([]);
+    expect(listening.said).toEqual(["synchronized"]);
   });
 
   it("may name a thousand", async () => {

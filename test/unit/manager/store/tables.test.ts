@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { WireEntry } from "../../../../shared/protocol/message.ts";
 import { commitTogether } from "../../../../manager/store/commit-together.ts";
+import type { Request } from "../../../../manager/store/operations.ts";
 import { migrate } from "../../../../manager/store/schema.ts";
 import type { AgentFacts, MirrorChange, StoredToken, StoredUser } from "../../../../manager/store/store.ts";
 import { DAY, message, NOW, openTables, SECOND, web1, web2 } from "./tables.ts";
@@ -66,7 +67,7 @@ const entry = (key: string, more: Partial<WireEntry> = {}): WireEntry => {
 };
 
 const mirrorChange = (change: Partial<MirrorChange>): MirrorChange => {
-  const head = { vmId: web1.id, epoch: "e", revision: 3, limitBytes: 8192, asOf: NOW, agent };
+  const head = { vmId: web1.id, vmName: web1.name, epoch: "e", revision: 3, limitBytes: 8192, asOf: NOW, agent };
   return { ...head, isReset: false, set: [], deleted: [], ...change };
 };
 
@@ -130,12 +131,13 @@ describe("VMs", () => {
     const { tables, database } = openTables();
     for (const vm of [web1, web2]) {
       tables.saveVms([stored(vm)]);
+      tables.appendEvents([], [{ vmId: vm.id, lifecycle: { status: "Running" } }]);
       tables.saveMirrors([mirrorChange({ vmId: vm.id, set: [{ entry: entry("k"), seenAt: NOW }] })]);
       tables.keepMessages([message(`to-${vm.name}`, { vm })]);
       tables.keepReceived(event("g", {}, vm));
     }
     tables.forgetVm(web1.id);
-    for (const table of ["mirrors", "mirrored_entries", "messages", "received", "pending"]) {
+    for (const table of ["lifecycles", "mirrors", "mirrored_entries", "messages", "received", "pending"]) {
       expect(database.prepare(`SELECT DISTINCT vm_id FROM ${table}`).all()).toEqual([{ vm_id: web2.id }]);
     }
     expect(tables.loadVms()).toEqual([stored(web2)]);
@@ -226,8 +228,8 @@ describe("the audit log", () => {
 
 describe("requests that are committed together", () => {
   test("are answered one by one, and one that fails leaves the others' work", () => {
-    const { tables, database } = openTables();
-    const answers = commitTogether(database, tables, [
+    const { tables, ...transacting } = openTables();
+    const { answers } = commitTogether(transacting, [
       { operation: "keepMessages", args: [[message("a")]] },
       { operation: "saveToken", args: [token] },
       { operation: "settle", args: ["unknown", { type: "expired" }, NOW] },
@@ -240,26 +242,26 @@ describe("requests that are committed together", () => {
   });
 
   test("that fail half-way undo what they did themselves", () => {
-    const { tables, database } = openTables();
+    const { tables, ...transacting } = openTables();
     const broken = { ...message("b"), queuedAt: Number.NaN };
-    const [answer] = commitTogether(database, tables, [{ operation: "keepMessages", args: [[message("a"), broken]] }]);
-    expect(answer?.type).toBe("failed");
+    const { answers } = commitTogether(transacting, [{ operation: "keepMessages", args: [[message("a"), broken]] }]);
+    expect(answers[0]?.type).toBe("failed");
     expect(tables.receipt("a")).toBeUndefined();
     expect(tables.pendingCounts()).toEqual({});
   });
 
   test("are all undone when the commit fails", () => {
-    const { tables, database } = openTables();
+    const { tables, ...transacting } = openTables();
+    const { database } = transacting;
     // Checked only at the commit, as a full disk is.
     database.exec("CREATE TABLE late (user TEXT REFERENCES users (name) DEFERRABLE INITIALLY DEFERRED)");
     const keepMessages: typeof tables.keepMessages = (messages) => {
       database.exec("INSERT INTO late VALUES ('nobody')");
       return tables.keepMessages(messages);
     };
-    const keepA = { operation: "keepMessages", args: [[message("a")]] } as const;
-    expect(() =>
-      commitTogether(database, { ...tables, keepMessages }, [{ ...keepA, args: [[message("a")]] }]),
-    ).toThrow();
+    const operations = { ...tables, keepMessages };
+    const keepA: Request = { operation: "keepMessages", args: [[message("a")]] };
+    expect(() => commitTogether({ ...transacting, operations }, [keepA])).toThrow();
     expect(database.isTransaction).toBe(false);
     expect(tables.receipt("a")).toBeUndefined();
   });

@@ -1,6 +1,8 @@
-/** The store's operations on a database in memory, and messages to try them with. */
+/** The store's operations on a database in memory, and messages and events to try them with. */
 import { DatabaseSync } from "node:sqlite";
+import { type Event, type NewEvent, vmEvent } from "../../../../manager/events/event.ts";
 import type { NewEntry } from "../../../../shared/protocol/message.ts";
+import type { Transacting } from "../../../../manager/store/commit-together.ts";
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from "../../../../manager/store/limits.ts";
 import type { Operations } from "../../../../manager/store/operations.ts";
 import { migrate } from "../../../../manager/store/schema.ts";
@@ -19,15 +21,26 @@ export const DAY = 24 * 60 * 60 * SECOND;
 
 export const boxWithKey = (byte: number) => new SecretBox(Buffer.alloc(32, byte));
 
-export function openTables(limits: Partial<StoreLimits> = {}): { tables: Operations; database: DatabaseSync } {
+let ids = 0;
+const newId = () => `00000000-0000-7000-8000-${String((ids += 1)).padStart(12, "0")}`;
+
+/** `uncommitted`: every event that was appended. */
+export function openTables(limits: Partial<StoreLimits> = {}): Transacting & { tables: Operations } {
   const database = new DatabaseSync(":memory:", { enableForeignKeyConstraints: true });
   migrate(database);
-  return { database, tables: reopen(database, limits) };
+  const uncommitted: Event[] = [];
+  const tables = reopen(database, limits, boxWithKey(1), uncommitted);
+  return { database, tables, operations: tables, uncommitted };
 }
 
 /** The same database with another key, as after the key's file was lost. */
-export function reopen(database: DatabaseSync, limits: Partial<StoreLimits> = {}, secrets = boxWithKey(1)): Operations {
-  return operationsOn(database, secrets, { ...DEFAULT_STORE_LIMITS, ...limits });
+export function reopen(
+  database: DatabaseSync,
+  limits: Partial<StoreLimits> = {},
+  secrets = boxWithKey(1),
+  uncommitted: Event[] = [],
+): Operations {
+  return operationsOn(database, { secrets, limits: { ...DEFAULT_STORE_LIMITS, ...limits }, newId, uncommitted });
 }
 
 type Parts = Partial<Omit<MessageToKeep, "change">> & { entries?: NewEntry[] };
@@ -46,3 +59,5 @@ export const delivered = {
   result: { epoch: "e", revision: 7, replaced: [] as string[] },
 };
 export const refused = { type: "refused" as const, refusal: { code: "over-limit" as const, message: "no room" } };
+
+export const resumed = (vm = web1, time = NOW): NewEvent => vmEvent("VM.RUNNING", vm, time, { newState: "Running" });

@@ -1,0 +1,41 @@
+/** A stream of the manager's that goes on where it was when the connection is lost, as through the manager's restart. */
+import { pause } from "../../shared/abort.ts";
+import { ManagerLostError } from "./connect.ts";
+import type { Asked, Manager, StreamedEndpoint, StreamOf } from "./manager.ts";
+
+/** Between a lost connection and the next: a manager is restarted in about this time. */
+const RESUME_PAUSE_MS = 1_000;
+
+export interface Resuming {
+  note: (text: string) => void;
+  signal: AbortSignal;
+}
+
+/**
+ * Has no end of its own. Throws what the manager refuses, and ManagerLostError when there is no manager at the start, or
+ * when the signal ends it.
+ * @param asked says where the stream is to go on; called for each connection
+ */
+export async function* resumedStream<N extends StreamedEndpoint>(
+  manager: Manager,
+  name: N,
+  asked: () => Asked,
+  { note, signal }: Resuming,
+): AsyncGenerator<StreamOf<N>, never, undefined> {
+  let hasBegun = false;
+  for (let isLost = false; ;) {
+    try {
+      for await (const event of manager.stream(name, asked(), signal)) {
+        if (isLost) note("the manager is back; going on from there");
+        isLost = false;
+        hasBegun = true;
+        yield event;
+      }
+    } catch (error) {
+      if (!(error instanceof ManagerLostError) || signal.aborted || !hasBegun) throw error;
+    }
+    if (!isLost) note("the connection to the manager was lost; trying again");
+    isLost = true;
+    await pause(RESUME_PAUSE_MS, signal);
+  }
+}

@@ -1,0 +1,180 @@
+/** Feeds every sink from the log of events. */
+import { CommandError } from "../../../shared/cli/failure.ts";
+import type { Log } from "../../../shared/log.ts";
+import type { Sink } from "../../sinks/sink.ts";
+import type { Store, StoredFeed } from "../../store/store.ts";
+import { Turns } from "../../turns.ts";
+import { type Event, managerEvent, type NewEvent } from "../event.ts";
+import type { EventLog } from "../event-log.ts";
+import type { EventMatcher } from "../filter.ts";
+import { Feed, type FeedOwner } from "./feed.ts";
+import { ProgressKeeper } from "./progress-keeper.ts";
+
+export interface SinkOptions {
+  id: string;
+  sink: Sink;
+  wants: EventMatcher;
+  carriesValues: boolean;
+  /** Sinks that are told when this one is disabled, whatever they want to hear of. */
+  tellWhenDisabled: readonly string[];
+}
+
+export interface DispatcherOptions {
+  store: Pick<Store, "loadFeed" | "saveProgress" | "eventsAt" | "removeFeed" | "appendEvents" | "redeliver">;
+  log: EventLog;
+  /** Where changes of state are told. */
+  logger: Log;
+  attempted: (sink: string, outcome: "delivered" | "failed" | "dead") => void;
+  failed: (error: unknown) => void;
+  /** Milliseconds since 1970. */
+  now?: () => number;
+  /** 0 to 1. */
+  random?: () => number;
+}
+
+/** Dead letters of one sink are told of as an event so often; all of them are kept and counted. */
+const TELL_DEAD_LETTERS_EVERY_MS = 60_000;
+
+interface Fed {
+  feed: Feed;
+  options: SinkOptions;
+  toldOfDeadLetterAt: number;
+}
+
+export class Dispatcher implements FeedOwner {
+  readonly #options: DispatcherOptions;
+  readonly #now: () => number;
+  readonly #keeper: ProgressKeeper;
+  readonly #feeds = new Map<string, Fed>();
+  /** A sink ends before another of the same name begins. */
+  readonly #turns = new Turns();
+  readonly #stopListening: () => void;
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#keeper = new ProgressKeeper(options.store, options.failed);
+    this.#stopListening = options.log.onAppended(() => {
+      for (const { feed } of this.#feeds.values()) feed.wake();
+    });
+  }
+
+  get feeds(): Feed[] {
+    return [...this.#feeds.values()].map(({ feed }) => feed);
+  }
+
+  feed(id: string): Feed | undefined {
+    return this.#feeds.get(id)?.feed;
+  }
+
+  /** Begins where the sink stood; a new one has what happens from now on. One of the same id is ended first. */
+  add(options: SinkOptions): Promise<Feed> {
+    const { store, log, failed, random = Math.random } = this.#options;
+    return this.#turns.take(async () => {
+      await this.#end(options.id);
+      const stored = (await store.loadFeed(options.id)) ?? (await this.#begin(options.id));
+      const now = this.#now;
+      const feed = new Feed({ ...options, stored, log, store, keeper: this.#keeper, owner: this, now, random });
+      this.#feeds.set(options.id, { feed, options, toldOfDeadLetterAt: -Infinity });
+      feed.start(failed);
+      return feed;
+    });
+  }
+
+  /** Ends a sink; how far it was is kept. */
+  remove(id: string): Promise<void> {
+    return this.#turns.take(() => this.#end(id));
+  }
+
+  /** Ends a sink for good, with what waits for it. */
+  forget(id: string): Promise<void> {
+    return this.#turns.take(async () => {
+      await this.#end(id);
+      await this.#keeper.drop(id);
+      await this.#options.store.removeFeed(id);
+    });
+  }
+
+  /** How many are to be delivered again. */
+  async redeliver(id: string, eventIds: readonly string[] | undefined): Promise<number> {
+    const { store } = this.#options;
+    const feed = this.feed(id);
+    if (feed === undefined) throw new CommandError("failed", `there is no sink '${id}'`);
+    await this.#keeper.flush();
+    const parked = await store.redeliver(id, eventIds, this.#now());
+    const stored = await store.loadFeed(id);
+    feed.redeliver(parked, stored?.deadLetters ?? 0);
+    return parked.length;
+  }
+
+  /** Lets deliveries under way end, and writes down how far each sink is. */
+  async close(): Promise<void> {
+    this.#stopListening();
+    await this.#turns.take(async () => {
+      await Promise.all([...this.#feeds.keys()].map((id) => this.#end(id)));
+      await this.#keeper.flush();
+    });
+  }
+
+  /** Durable before it is told, so that a crash loses nothing of what happens from now on. */
+  async #begin(id: string): Promise<StoredFeed> {
+    const { sink, parked, deadLetters, ...state } = beginningAt(id, this.#options.log.last);
+    this.#keeper.note({ sink, state, park: [], unpark: [], dead: [], attempts: [] });
+    await this.#keeper.flush();
+    return { sink, parked, deadLetters, ...state };
+  }
+
+  async #end(id: string): Promise<void> {
+    const fed = this.#feeds.get(id);
+    this.#feeds.delete(id);
+    if (fed === undefined) return;
+    await fed.feed.close();
+    await this.#keeper.flush();
+  }
+
+  // What the feeds tell.
+
+  disabled({ id, sink }: Feed, reason: string): void {
+    this.#options.logger.info("sink-disabled", { sink: id, target: sink.target, reason });
+    const also = this.#feeds.get(id)?.options.tellWhenDisabled ?? [];
+    const data = { sink: id, target: sink.target, reason };
+    this.#publish(managerEvent("SINK.DISABLED", this.#now(), { about: id, also, data }));
+  }
+
+  deadLetter({ id, sink }: Feed, event: Event, error: string): void {
+    const fed = this.#feeds.get(id);
+    const now = this.#now();
+    if (fed === undefined || now - fed.toldOfDeadLetterAt < TELL_DEAD_LETTERS_EVERY_MS) return;
+    fed.toldOfDeadLetterAt = now;
+    this.#options.logger.info("sink-dead-letter", { sink: id, target: sink.target, event: event.id, reason: error });
+    const data = { sink: id, target: sink.target, event: event.id, type: event.type, reason: error };
+    this.#publish(managerEvent("SINK.DEAD-LETTER", now, { about: id, data }));
+  }
+
+  missed({ id, sink }: Feed, events: number): void {
+    this.#options.logger.info("sink-missed", { sink: id, target: sink.target, events });
+    const data = { sink: id, target: sink.target, events };
+    this.#publish(managerEvent("SINK.MISSED", this.#now(), { about: id, data }));
+  }
+
+  attempted({ id }: Feed, outcome: "delivered" | "failed" | "dead"): void {
+    this.#options.attempted(id, outcome);
+  }
+
+  #publish(event: NewEvent): void {
+    this.#options.store.appendEvents([event]).catch(this.#options.failed);
+  }
+}
+
+function beginningAt(sink: string, position: number): StoredFeed {
+  return {
+    sink,
+    position,
+    failures: 0,
+    failingSince: undefined,
+    disabled: undefined,
+    lastDeliveredAt: undefined,
+    parked: [],
+    deadLetters: 0,
+  };
+}

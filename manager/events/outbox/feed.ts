@@ -1,0 +1,428 @@
+/**
+ * One sink's way through the log of events: each event that it wants, at least once, those of one resource in their order.
+ *
+ * What fails is parked and tried again on the sink's schedule, and the later ones of its resource wait behind it; those of
+ * others go on. After the last attempt it is a dead letter. When nothing at all can be delivered, the feed waits where it
+ * is: the log keeps the rest.
+ */
+import { aborted } from "../../../shared/abort.ts";
+import { unreachable } from "../../../shared/protocol/errors.ts";
+import { Retries } from "../../retries.ts";
+import type { Attempted, Outcome, Sink } from "../../sinks/sink.ts";
+import type { FeedProgress, FeedState, ParkedEvent, Store, StoredAttempt, StoredFeed } from "../../store/store.ts";
+import { WakeUp } from "../../wake-up.ts";
+import { withoutValue } from "../bodies.ts";
+import type { Event } from "../event.ts";
+import type { EventLog } from "../event-log.ts";
+import type { EventMatcher } from "../filter.ts";
+import { Lanes } from "./lanes.ts";
+import type { ProgressKeeper } from "./progress-keeper.ts";
+
+/** Events that may be parked at one sink: with more, it waits for them before it takes new ones from the log. */
+export const MAX_PARKED = 1_000;
+
+const EVENTS_AT_ONCE = 1_024;
+
+/** A place in the log is worth writing down when so many events have been passed over. */
+const SAVE_EVERY_PASSED = 1_000;
+
+const FIRST_BACK_OFF_MS = 500;
+const LONGEST_BACK_OFF_MS = 30_000;
+
+/** Sinks that failed together are not tried again together: up to so much of a delay is added. */
+const JITTER = 0.1;
+
+const MAX_REASON_LENGTH = 500;
+
+/** The longest that a timer of Node's can be. */
+const LONGEST_WAIT_MS = 2 ** 31 - 1;
+
+export interface FeedOptions {
+  id: string;
+  sink: Sink;
+  wants: EventMatcher;
+  /** Whether events of keys carry the values. */
+  carriesValues: boolean;
+  log: EventLog;
+  store: Pick<Store, "eventsAt">;
+  /** As it was left, or where it begins. */
+  stored: StoredFeed;
+  keeper: ProgressKeeper;
+  owner: FeedOwner;
+  /** Milliseconds since 1970. */
+  now: () => number;
+  /** 0 to 1. */
+  random: () => number;
+}
+
+/** Who is told what became of a sink. */
+export interface FeedOwner {
+  disabled(feed: Feed, reason: string): void;
+  deadLetter(feed: Feed, event: Event, error: string): void;
+  /** So many events that it had not come to are no longer kept. */
+  missed(feed: Feed, events: number): void;
+  attempted(feed: Feed, outcome: StoredAttempt["outcome"]): void;
+}
+
+interface Entry {
+  event: Event;
+  /** Of one that was parked before. */
+  parked: ParkedEvent | undefined;
+}
+
+/** What a batch changes. */
+type Changes = { [Part in "park" | "unpark" | "dead" | "attempts"]: FeedProgress[Part][number][] };
+
+/** What is to be tried, and up to where the log was read for it. */
+interface Batch {
+  entries: Entry[];
+  upTo: number;
+}
+
+export class Feed {
+  readonly #options: FeedOptions;
+  readonly #lanes: Lanes;
+  readonly #wakeUp = new WakeUp();
+  readonly #backOff = new Retries({ firstMs: FIRST_BACK_OFF_MS, longestMs: LONGEST_BACK_OFF_MS });
+  readonly #stopping = new AbortController();
+  /** After the position, and parked all the same. */
+  readonly #ahead: Set<number>;
+  readonly #tests = new Map<unknown, (attempt: StoredAttempt) => void>();
+  #state: FeedState;
+  #savedPosition: number;
+  #deadLetters: number;
+  /** Why nothing could be delivered the last time. */
+  #trouble: string | undefined;
+  #running: Promise<void> | undefined;
+
+  constructor(options: FeedOptions) {
+    const { parked, deadLetters, position, failures, failingSince, disabled, lastDeliveredAt } = options.stored;
+    this.#options = options;
+    this.#lanes = new Lanes(parked);
+    this.#ahead = new Set(parked.map((event) => event.position).filter((at) => at > position));
+    this.#state = { position, failures, failingSince, disabled, lastDeliveredAt };
+    this.#savedPosition = position;
+    this.#deadLetters = deadLetters;
+  }
+
+  get id(): string {
+    return this.#options.id;
+  }
+
+  get sink(): Sink {
+    return this.#options.sink;
+  }
+
+  get state(): Readonly<FeedState> {
+    return this.#state;
+  }
+
+  get trouble(): string | undefined {
+    return this.#trouble;
+  }
+
+  /** Events of the log that it has not come to. */
+  get backlog(): number {
+    return this.#options.log.last - this.#state.position;
+  }
+
+  get retrying(): number {
+    return this.#lanes.size;
+  }
+
+  get deadLetters(): number {
+    return this.#deadLetters;
+  }
+
+  /** @param failed is told of what must not happen; the feed has stopped then */
+  start(failed: (error: unknown) => void): void {
+    this.#options.sink.start();
+    this.#running ??= this.#run(this.#stopping.signal).catch(failed);
+  }
+
+  /** There are new events. */
+  wake(): void {
+    this.#wakeUp.call();
+  }
+
+  /** Has events again, from where it stood. */
+  enable(): void {
+    this.#state = { ...this.#state, disabled: undefined, failures: 0, failingSince: undefined };
+    this.#backOff.reset();
+    this.#note({});
+    this.wake();
+  }
+
+  /** The store has parked these for another delivery. */
+  redeliver(parked: readonly ParkedEvent[], deadLetters: number): void {
+    for (const event of parked) {
+      this.#lanes.put(event);
+      if (event.position > this.#state.position) this.#ahead.add(event.position);
+    }
+    this.#deadLetters = deadLetters;
+    this.wake();
+  }
+
+  /** The attempt with the test event whose data has this id; undefined when aborted before there was one. */
+  async tested(testId: string, signal: AbortSignal): Promise<StoredAttempt | undefined> {
+    const { promise, resolve } = Promise.withResolvers<StoredAttempt | undefined>();
+    this.#tests.set(testId, resolve);
+    try {
+      return await Promise.race([promise, aborted(signal).then(() => undefined)]);
+    } finally {
+      this.#tests.delete(testId);
+    }
+  }
+
+  /** Lets the delivery under way end, or hurries it, and closes the sink. */
+  async close(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+    this.#note({});
+    await this.#options.sink.close();
+  }
+
+  async #run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const batch = this.#state.disabled === undefined ? await this.#nextBatch() : undefined;
+      if (batch === undefined) await this.#wakeUp.wait(this.#untilDueMs(), signal);
+      else await this.#deliver(batch, signal);
+    }
+  }
+
+  /** Those that are to be tried again, or else new ones. */
+  async #nextBatch(): Promise<Batch | undefined> {
+    const due = this.#lanes.due(this.#options.now(), this.sink.batchSize);
+    const { entries, upTo } = due.length > 0 ? await this.#parkedBatch(due) : await this.#freshBatch();
+    return entries.length === 0 ? undefined : { entries, upTo };
+  }
+
+  async #parkedBatch(due: readonly ParkedEvent[]): Promise<Batch> {
+    const events = await this.#options.store.eventsAt(due.map(({ position }) => position));
+    const byPosition = new Map(events.map((event) => [event.position, event]));
+    this.#drop(due.filter(({ position }) => !byPosition.has(position)));
+    const entries = due.flatMap((parked) => {
+      const event = byPosition.get(parked.position);
+      return event === undefined ? [] : [{ event, parked }];
+    });
+    return { entries, upTo: this.#state.position };
+  }
+
+  /** They waited for longer than events are kept. */
+  #drop(lost: readonly ParkedEvent[]): void {
+    if (lost.length === 0) return;
+    for (const event of lost) this.#lanes.remove(event);
+    this.#note({ unpark: lost.map(({ position }) => position) });
+    this.#options.owner.missed(this, lost.length);
+    this.wake();
+  }
+
+  async #freshBatch(): Promise<Batch> {
+    const entries: Entry[] = [];
+    const park: ParkedEvent[] = [];
+    let upTo = this.#state.position;
+    const hasRoom = (): boolean => entries.length < this.sink.batchSize && this.#lanes.size < MAX_PARKED;
+    while (hasRoom()) {
+      const { events, next, missed } = await this.#options.log.read(upTo, EVENTS_AT_ONCE);
+      if (missed) this.#options.owner.missed(this, (events[0]?.position ?? next + 1) - upTo - 1);
+      for (const event of events) {
+        if (!hasRoom()) break;
+        upTo = event.position;
+        if (!this.#isWanted(event)) continue;
+        if (this.#lanes.has(event.resourceUUID)) this.#park(this.#parkedNow(event, 0), park);
+        else entries.push({ event, parked: undefined });
+      }
+      if (events.length > 0) continue;
+      upTo = next;
+      break;
+    }
+    if (entries.length === 0) this.#moveTo(upTo);
+    for (const { position } of park) if (position > this.#state.position) this.#ahead.add(position);
+    if (park.length > 0 || this.#state.position - this.#savedPosition >= SAVE_EVERY_PASSED) this.#note({ park });
+    return { entries, upTo };
+  }
+
+  #isWanted(event: Event): boolean {
+    const { id, wants } = this.#options;
+    if (this.#ahead.has(event.position)) return false;
+    if (event.only !== undefined) return event.only === id;
+    if (event.about === id) return false;
+    return event.also?.includes(id) === true || wants(event);
+  }
+
+  async #deliver({ entries, upTo }: Batch, signal: AbortSignal): Promise<void> {
+    const events = entries.map(({ event }) => (this.#options.carriesValues ? event : withoutValue(event)));
+    const attempted = await this.sink.deliver(events, signal);
+    const changes: Changes = { park: [], unpark: [], dead: [], attempts: [] };
+    const unsettled = entries.filter((entry, index) => {
+      return !this.#settle(entry, attempted[index] ?? NOT_ANSWERED, changes) && entry.parked === undefined;
+    });
+    const position = positionAfter(entries, unsettled, upTo);
+    for (const { event } of unsettled) {
+      if (event.position <= position) this.#park(this.#parkedNow(event, 0), changes.park);
+    }
+    this.#moveTo(position);
+    this.#note(changes);
+    await this.#noteTrouble(attempted, signal);
+  }
+
+  /** Everything up to there is settled. */
+  #moveTo(position: number): void {
+    for (const at of this.#ahead) if (at <= position) this.#ahead.delete(at);
+    this.#state = { ...this.#state, position };
+  }
+
+  /** False when nothing is known of it yet: the next batch has it again. */
+  #settle(entry: Entry, attempted: Attempted, changes: Changes): boolean {
+    const { event, parked } = entry;
+    const { outcome } = attempted;
+    switch (outcome.type) {
+      case "delivered":
+        this.#state = { ...this.#state, failures: 0, failingSince: undefined, lastDeliveredAt: this.#options.now() };
+        if (parked !== undefined) this.#unpark(parked, changes);
+        this.#noteAttempt(entry, attempted, "delivered", changes);
+        return true;
+      case "failed":
+        this.#settleFailed(entry, attempted, outcome, changes);
+        return true;
+      case "rejected":
+        this.#bury(entry, attempted, outcome.reason, changes);
+        return true;
+      case "held":
+        // Behind one that was parked just now; otherwise there is nothing that it would wait for.
+        if (parked !== undefined || !this.#lanes.has(event.resourceUUID)) return false;
+        this.#park(this.#parkedNow(event, 0), changes.park);
+        return true;
+      case "unavailable":
+        return false;
+      case "gone":
+        this.#disable(`it wants no more events: ${outcome.reason}`);
+        this.#noteAttempt(entry, attempted, "failed", changes);
+        return false;
+      default:
+        return unreachable(outcome);
+    }
+  }
+
+  #settleFailed(
+    entry: Entry,
+    attempted: Attempted,
+    { reason, retryAfterMs = 0 }: Extract<Outcome, { type: "failed" }>,
+    changes: Changes,
+  ): void {
+    const { now, random } = this.#options;
+    const attempts = attemptsWith(entry);
+    this.#countFailure(reason);
+    const delayMs = this.sink.retryScheduleMs[attempts - 1];
+    if (delayMs === undefined) {
+      this.#bury(entry, attempted, reason, changes);
+      return;
+    }
+    const dueAt = Math.round(now() + Math.max(delayMs * (1 + JITTER * random()), retryAfterMs));
+    this.#park({ ...this.#parkedNow(entry.event, attempts), dueAt, error: bounded(reason) }, changes.park);
+    this.#noteAttempt(entry, attempted, "failed", changes);
+  }
+
+  #countFailure(reason: string): void {
+    const now = this.#options.now();
+    const { failures, failingSince = now } = this.#state;
+    this.#state = { ...this.#state, failures: failures + 1, failingSince };
+    const { disableAfter } = this.sink;
+    if (disableAfter === undefined || failures + 1 < disableAfter.failures) return;
+    if (now - failingSince >= disableAfter.durationMs) this.#disable(`it failed ${failures + 1} times: ${reason}`);
+  }
+
+  #bury(entry: Entry, attempted: Attempted, reason: string, changes: Changes): void {
+    const { event, parked } = entry;
+    const error = bounded(reason);
+    if (parked !== undefined) this.#lanes.remove(parked);
+    changes.dead.push({ position: event.position, attempts: attemptsWith(entry), error, at: this.#options.now() });
+    this.#deadLetters += 1;
+    this.#noteAttempt(entry, attempted, "dead", changes);
+    this.#options.owner.deadLetter(this, event, error);
+  }
+
+  #disable(reason: string): void {
+    if (this.#state.disabled !== undefined) return;
+    this.#state = { ...this.#state, disabled: bounded(reason) };
+    this.#options.owner.disabled(this, bounded(reason));
+  }
+
+  #park(event: ParkedEvent, parked: ParkedEvent[]): void {
+    this.#lanes.put(event);
+    parked.push(event);
+  }
+
+  #unpark(event: ParkedEvent, changes: Changes): void {
+    this.#lanes.remove(event);
+    changes.unpark.push(event.position);
+  }
+
+  #parkedNow({ position, resourceUUID }: Event, attempts: number): ParkedEvent {
+    return { position, resource: resourceUUID, attempts, dueAt: this.#options.now(), error: undefined };
+  }
+
+  #noteAttempt(
+    entry: Entry,
+    { outcome, durationMs }: Attempted,
+    became: StoredAttempt["outcome"],
+    changes: Changes,
+  ): void {
+    const { id: eventId, type, data } = entry.event;
+    const attempt: StoredAttempt = {
+      eventId,
+      type,
+      at: this.#options.now(),
+      attempt: attemptsWith(entry),
+      outcome: became,
+      status: "status" in outcome ? outcome.status : undefined,
+      durationMs,
+      error: "reason" in outcome ? bounded(outcome.reason) : undefined,
+    };
+    if (this.sink.keepsAttempts) changes.attempts.push(attempt);
+    if (type === "SINK.TEST") this.#tests.get(data["test"])?.(attempt);
+    this.#options.owner.attempted(this, became);
+  }
+
+  #note({ park = [], unpark = [], dead = [], attempts = [] }: Partial<Changes>): void {
+    this.#savedPosition = this.#state.position;
+    this.#options.keeper.note({ sink: this.id, state: this.#state, park, unpark, dead, attempts });
+  }
+
+  /** While nothing can be delivered it is tried less and less often. */
+  async #noteTrouble(attempted: readonly Attempted[], signal: AbortSignal): Promise<void> {
+    const outcomes = attempted.map(({ outcome }) => outcome);
+    const unavailable = outcomes.find((outcome) => outcome.type === "unavailable");
+    this.#trouble = unavailable?.reason;
+    if (unavailable === undefined || outcomes.some(({ type }) => type === "delivered")) this.#backOff.reset();
+    if (unavailable !== undefined) await this.#backOff.wait(signal);
+  }
+
+  #untilDueMs(): number {
+    if (this.#state.disabled !== undefined) return Infinity;
+    const dueAt = this.#lanes.nextDueAt();
+    if (dueAt === undefined) return Infinity;
+    return Math.min(Math.max(0, dueAt - this.#options.now()), LONGEST_WAIT_MS);
+  }
+}
+
+/** A sink that answers for fewer events than it was given. */
+const NOT_ANSWERED: Attempted = { outcome: { type: "unavailable", reason: "no answer for this event" }, durationMs: 0 };
+
+function bounded(text: string): string {
+  return text.slice(0, MAX_REASON_LENGTH).toWellFormed();
+}
+
+/**
+ * How far everything is settled, or else is to be parked: those that are not settled stay in the log, unless a later one is
+ * settled, which would otherwise be delivered once more.
+ */
+function positionAfter(entries: readonly Entry[], unsettled: readonly Entry[], upTo: number): number {
+  const lastSettled = entries.findLast((entry) => !unsettled.includes(entry));
+  const next = unsettled.find(({ event }) => event.position > (lastSettled?.event.position ?? 0));
+  return next === undefined ? upTo : next.event.position - 1;
+}
+
+function attemptsWith({ parked }: Entry): number {
+  return (parked?.attempts ?? 0) + 1;
+}

@@ -1,0 +1,146 @@
+/** Subscriptions and notifications, for their owners. */
+import type {
+  NewNotify,
+  NewSubscription,
+  Notify,
+  SinkSummary,
+  Subscription,
+  SubscriptionChange,
+} from "../../shared/api/event-schemas.ts";
+import { CommandError } from "../../shared/cli/failure.ts";
+import { rfc3339 } from "../../shared/rfc3339.ts";
+import { assertMayDo, mayDo, maySeeAll } from "../access/permissions.ts";
+import type { Principal } from "../access/principal.ts";
+import type { Dispatcher } from "../events/outbox/dispatcher.ts";
+import { type NotifyRecord, sinkIdsOf, type SubscriptionRecord, type Subscriptions } from "../events/subscriptions.ts";
+import { parseCoordinates } from "../sinks/notify-coordinates.ts";
+import type { Vms } from "../vms/vms.ts";
+import type { Audited } from "./audited.ts";
+import type { SubscriptionService } from "./event-service.ts";
+import { sinkSummary } from "./sink-service.ts";
+
+export interface SubscriptionServiceParts {
+  subscriptions: Subscriptions;
+  dispatcher: Dispatcher;
+  vms: Vms;
+  audited: Audited;
+}
+
+export class ManagedSubscriptions implements SubscriptionService {
+  readonly #parts: SubscriptionServiceParts;
+
+  constructor(parts: SubscriptionServiceParts) {
+    this.#parts = parts;
+  }
+
+  list(who: Principal): Subscription[] {
+    assertMayDo(who, "write");
+    return this.#parts.subscriptions.all.filter(({ owner }) => isFor(who, owner)).map((record) => this.#shown(record));
+  }
+
+  show(who: Principal, id: string): Subscription {
+    return this.#shown(this.#resolve(who, id));
+  }
+
+  create(who: Principal, request: NewSubscription): Promise<Subscription> {
+    return this.#changed(who, "subscription.create", () => this.#parts.subscriptions.create(request, who));
+  }
+
+  change(who: Principal, id: string, change: SubscriptionChange): Promise<Subscription> {
+    return this.#changed(who, `subscription.change ${id}`, () => {
+      this.#resolve(who, id);
+      return this.#parts.subscriptions.change(id, change);
+    });
+  }
+
+  remove(who: Principal, id: string): Promise<void> {
+    return this.#parts.audited(who, `subscription.remove ${id}`, () => {
+      this.#resolve(who, id);
+      return this.#parts.subscriptions.remove(id);
+    });
+  }
+
+  listNotify(who: Principal, name: string): Notify[] {
+    assertMayDo(who, "write");
+    const { vm } = this.#parts.vms.resolve(who, name);
+    return this.#parts.subscriptions.notifiesOf(vm.id).map((record) => this.#shownNotify(record));
+  }
+
+  addNotify(who: Principal, name: string, request: NewNotify): Promise<Notify> {
+    const { ref } = this.#parts.vms.resolve(who, name);
+    const add = async (): Promise<Notify> => {
+      assertMayDo(who, "write");
+      return this.#shownNotify(await this.#parts.subscriptions.addNotify(ref, request, who));
+    };
+    return this.#parts.audited(who, "notify.add", add, ref);
+  }
+
+  removeNotify(who: Principal, name: string, id: string): Promise<void> {
+    const { ref } = this.#parts.vms.resolve(who, name);
+    const remove = async (): Promise<void> => {
+      assertMayDo(who, "write");
+      const record = this.#parts.subscriptions.notifiesOf(ref.id).find((known) => known.id === id);
+      if (record === undefined)
+        throw new CommandError("failed", `'${ref.name}' has no notification '${id}'`, { unknown: true });
+      if (record.owner === undefined) {
+        throw new CommandError("conflict", `the inventory ${record.by} says so; remove it there`);
+      }
+      await this.#parts.subscriptions.removeNotify(id);
+    };
+    return this.#parts.audited(who, `notify.remove ${id}`, remove, ref);
+  }
+
+  #changed(who: Principal, action: string, change: () => Promise<SubscriptionRecord>): Promise<Subscription> {
+    return this.#parts.audited(who, action, async () => {
+      assertMayDo(who, "write");
+      return this.#shown(await change());
+    });
+  }
+
+  #resolve(who: Principal, id: string): SubscriptionRecord {
+    assertMayDo(who, "write");
+    const record = this.#parts.subscriptions.subscription(id);
+    if (record !== undefined && isFor(who, record.owner)) return record;
+    throw new CommandError("failed", `there is no subscription '${id}'; 'vmmessage subscription list' lists them`, {
+      unknown: true,
+    });
+  }
+
+  #shown(record: SubscriptionRecord): Subscription {
+    const { id, name, filter, values, format, contact, owner, createdAt, secrets } = record;
+    return {
+      id,
+      name,
+      filter,
+      values,
+      format,
+      ...(contact !== undefined && { contact }),
+      owner: owner.name,
+      createdAt: rfc3339(createdAt),
+      endpoints: sinkIdsOf(record).flatMap((sink) => this.#sink(sink) ?? []),
+      secrets: secrets.length,
+    };
+  }
+
+  #shownNotify({ id, vm, vmId, coordinates, by }: NotifyRecord): Notify {
+    const { broker, queue } = parseCoordinates(coordinates);
+    const { host, port, vhost, user } = broker;
+    const sink = this.#sink(`notify:${id}`) ?? notStarted(`notify:${id}`);
+    return { id, vm, vmId, host, port, vhost, user, queue, by, sink };
+  }
+
+  #sink(id: string): SinkSummary | undefined {
+    const feed = this.#parts.dispatcher.feed(id);
+    return feed && sinkSummary(feed);
+  }
+}
+
+function isFor(who: Principal, owner: Pick<Principal, "name">): boolean {
+  return owner.name === who.name || (mayDo(who, "admin") && maySeeAll(who));
+}
+
+/** One that may not lead any more where it leads; the log says why. */
+function notStarted(id: string): SinkSummary {
+  const none = { backlog: 0, retrying: 0, deadLetters: 0, failures: 0 };
+  return { id, type: "notify", target: "", state: "disabled", reason: "not started; see the manager's log", ...none };
+}

@@ -1,0 +1,52 @@
+/** The sink that leads to an endpoint. */
+import type { EventsConfig } from "../config.ts";
+import type { Log } from "../../shared/log.ts";
+import { unreachable } from "../../shared/protocol/errors.ts";
+import { AmqpSink } from "./amqp-sink.ts";
+import { CommandSink } from "./command-sink.ts";
+import type { Endpoint } from "./endpoint.ts";
+import type { Mailer } from "./mailer.ts";
+import { MailSink } from "./mail-sink.ts";
+import { NotifySink } from "./notify-sink.ts";
+import type { Sink } from "./sink.ts";
+import type { TargetGuard } from "./target-guard.ts";
+import { WebhookSink } from "./webhook-sink.ts";
+
+export interface SinkContext {
+  /** This machine's name. */
+  host: string;
+  /** As it is now. */
+  config: () => EventsConfig;
+  mailer: Mailer;
+  log: Log;
+}
+
+/** @param guard limits where it may lead; undefined when root's configuration says where */
+export function openSink(endpoint: Endpoint, guard: TargetGuard | undefined, context: SinkContext): Sink {
+  const { host, config, mailer, log } = context;
+  switch (endpoint.type) {
+    case "amqp":
+      return new AmqpSink({ ...endpoint, host, guard, log });
+    case "notify":
+      return new NotifySink({ ...endpoint, guard, log });
+    case "webhook":
+      return new WebhookSink({ ...endpoint, host, guard, allowsHttp: config().targets.http });
+    case "mail":
+      return new MailSink({ to: endpoint.to, mailer, host });
+    case "sms": {
+      const { gateway: name, number, format } = endpoint;
+      return new CommandSink({ type: "sms", name, program: () => own(config().gateways, name), number, format, host });
+    }
+    case "command": {
+      const { command: name, format } = endpoint;
+      return new CommandSink({ type: "command", name, program: () => own(config().commands, name), format, host });
+    }
+    default:
+      return unreachable(endpoint);
+  }
+}
+
+/** Names come from users: `constructor` is no program. */
+function own<T>(record: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(record, name) ? record[name] : undefined;
+}

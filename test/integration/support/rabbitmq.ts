@@ -1,0 +1,203 @@
+/**
+ * A real RabbitMQ of its own: private directories, loopback and free ports only, its own epmd. It takes 10 to 40 s to start:
+ * one for all tests of a file.
+ */
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
+import { promisify } from "node:util";
+import * as amqp from "amqplib";
+import type { AmqpBroker } from "../../../manager/sinks/endpoint.ts";
+
+/** Where Debian's package has the programs themselves; those on the PATH start the system's broker. */
+const PROGRAMS = "/usr/lib/rabbitmq/bin";
+
+const START_TIMEOUT_MS = 120_000;
+const CTL_TIMEOUT_MS = 60_000;
+const PORT_TIMEOUT_MS = 10_000;
+const POLL_MS = 50;
+
+const run = promisify(execFile);
+
+/** For `beforeAll`: the broker's start, on a busy machine too. */
+export const RABBIT_HOOK_TIMEOUT_MS = START_TIMEOUT_MS + 30_000;
+
+export class RabbitUnderTest implements AsyncDisposable {
+  readonly directory: string;
+  readonly port: number;
+  readonly #distributionPort: number;
+  readonly #epmdPort: number;
+  #epmd: ChildProcess | undefined;
+  #broker: ChildProcess | undefined;
+
+  private constructor(directory: string, [port, distributionPort, epmdPort]: [number, number, number]) {
+    this.directory = directory;
+    this.port = port;
+    this.#distributionPort = distributionPort;
+    this.#epmdPort = epmdPort;
+  }
+
+  /**
+   * Settles when a client has been let in.
+   * @param config lines for its rabbitmq.conf
+   */
+  static async start(config = ""): Promise<RabbitUnderTest> {
+    const directory = await mkdtemp(join(tmpdir(), "rmq-"));
+    const rabbit = new RabbitUnderTest(directory, [await freePort(), await freePort(), await freePort()]);
+    await writeFile(join(directory, "rabbitmq.conf"), `${config}\n`);
+    await writeFile(join(directory, "enabled_plugins"), "[].\n");
+    try {
+      await rabbit.#startEpmd();
+      await rabbit.restart();
+    } catch (error) {
+      await rabbit.close();
+      throw error;
+    }
+    return rabbit;
+  }
+
+  /** Of the user `guest`. */
+  get url(): string {
+    return `amqp://guest:guest@127.0.0.1:${this.port}`;
+  }
+
+  /** For what takes a broker apart from its URL. */
+  broker(changes: Partial<AmqpBroker> = {}): AmqpBroker {
+    const guest = { user: "guest", password: "guest" };
+    return { tls: false, host: "127.0.0.1", port: this.port, vhost: "/", ...guest, ...changes };
+  }
+
+  /** What is durable is still there. */
+  async restart(): Promise<void> {
+    await this.kill9();
+    const log = await open(join(this.directory, "broker.log"), "a");
+    this.#broker = spawn("setpriv", ["--pdeathsig=KILL", join(PROGRAMS, "rabbitmq-server")], {
+      env: this.#environment,
+      stdio: ["ignore", log.fd, log.fd],
+    });
+    await log.close();
+    await until(() => this.#letsIn(), START_TIMEOUT_MS);
+  }
+
+  /** Ends it as a power failure of its machine would; settles when nobody listens on its port. */
+  async kill9(): Promise<void> {
+    await killed(this.#broker);
+    await until(async () => !(await isListening(this.port)), PORT_TIMEOUT_MS);
+  }
+
+  /** It stands still: connections stay, and nothing is answered. */
+  pause(): void {
+    this.#broker?.kill("SIGSTOP");
+  }
+
+  resume(): void {
+    this.#broker?.kill("SIGCONT");
+  }
+
+  /** rabbitmqctl, which takes seconds. Answers what it prints. */
+  async ctl(...args: string[]): Promise<string> {
+    const command = ["--node", this.#nodeName, "--quiet", ...args];
+    const options = { env: this.#environment, timeout: CTL_TIMEOUT_MS };
+    const { stdout } = await run(join(PROGRAMS, "rabbitmqctl"), command, options);
+    return stdout.trim();
+  }
+
+  async close(): Promise<void> {
+    await killed(this.#broker);
+    await killed(this.#epmd);
+    await rm(this.directory, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  get #nodeName(): string {
+    return `rabbit-${this.port}@localhost`;
+  }
+
+  get #environment(): NodeJS.ProcessEnv {
+    const { directory } = this;
+    return {
+      PATH: [process.env["PATH"] ?? "", "/usr/sbin", "/sbin"].join(delimiter),
+      LC_ALL: "C.UTF-8",
+      HOME: directory,
+      RABBITMQ_CONF_ENV_FILE: join(directory, "none.conf"),
+      RABBITMQ_CONFIG_FILE: join(directory, "rabbitmq"),
+      RABBITMQ_ENABLED_PLUGINS_FILE: join(directory, "enabled_plugins"),
+      RABBITMQ_MNESIA_BASE: join(directory, "mnesia"),
+      RABBITMQ_LOG_BASE: join(directory, "log"),
+      RABBITMQ_PID_FILE: join(directory, "broker.pid"),
+      RABBITMQ_NODENAME: this.#nodeName,
+      RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
+      RABBITMQ_NODE_PORT: String(this.port),
+      RABBITMQ_DIST_PORT: String(this.#distributionPort),
+      /** Runs Erlang in place of the start script: the process that we started is the broker. */
+      RABBITMQ_ALLOW_INPUT: "1",
+      /** One scheduler that sleeps when idle: many brokers share a test machine. */
+      RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: "+S 1:1 +sbwt none -noinput -kernel inet_dist_use_interface {127,0,0,1}",
+      ERL_EPMD_ADDRESS: "127.0.0.1",
+      ERL_EPMD_PORT: String(this.#epmdPort),
+    };
+  }
+
+  /** As our own child: the one that Erlang would start goes on when the broker is gone. */
+  async #startEpmd(): Promise<void> {
+    const epmd = ["epmd", "-address", "127.0.0.1", "-port", String(this.#epmdPort)];
+    this.#epmd = spawn("setpriv", ["--pdeathsig=KILL", ...epmd], { env: this.#environment, stdio: "ignore" });
+    await until(() => isListening(this.#epmdPort), PORT_TIMEOUT_MS);
+  }
+
+  async #letsIn(): Promise<boolean> {
+    if (this.#broker?.exitCode !== null) throw new Error(`RabbitMQ ended; ${this.directory}/broker.log says why`);
+    try {
+      await (await amqp.connect(this.url, { timeout: 5_000 })).close();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/** SIGKILL reaches a process that stands still, too. */
+async function killed(child: ChildProcess | undefined): Promise<void> {
+  if (child?.exitCode !== null || child.signalCode !== null) return;
+  const ended = once(child, "exit");
+  child.kill("SIGKILL");
+  await ended;
+}
+
+async function isListening(port: number): Promise<boolean> {
+  const socket = connect(port, "127.0.0.1");
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** The benchmark starts brokers too, where vitest's own does not work. */
+async function until(isSo: () => Promise<boolean>, timeoutMs: number): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await isSo())) {
+    if (Date.now() > deadline) throw new Error(`the broker took more than ${timeoutMs} ms`);
+    await pause(POLL_MS);
+  }
+}
+
+/** Of loopback; somebody else may take it before it is used, which no test has met. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("a TCP server has a port");
+  await new Promise((resolve) => server.close(resolve));
+  return address.port;
+}

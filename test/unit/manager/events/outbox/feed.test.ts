@@ -1,0 +1,338 @@
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Event } from "../../../../../manager/events/event.ts";
+import { Dispatcher, type SinkOptions } from "../../../../../manager/events/outbox/dispatcher.ts";
+import { MAX_PARKED } from "../../../../../manager/events/outbox/feed.ts";
+import type { Outcome } from "../../../../../manager/sinks/sink.ts";
+import { aVmEvent, EventsInMemory } from "../event-makers.ts";
+import { ScriptedSink } from "./scripted-sink.ts";
+
+const nobody = { info: () => undefined, warn: () => undefined, error: () => undefined };
+
+function dispatcherOver(store: EventsInMemory): Dispatcher {
+  return new Dispatcher({
+    store,
+    log: store.log,
+    logger: nobody,
+    attempted: () => undefined,
+    failed: (error) => {
+      throw error;
+    },
+    random: () => 0,
+  });
+}
+
+const options = (sink: ScriptedSink, more: Partial<SinkOptions> = {}): SinkOptions => {
+  return { id: "s", sink, wants: () => true, carriesValues: false, tellWhenDisabled: [], ...more };
+};
+
+/** Everything that can happen without time going by. */
+async function settled(): Promise<void> {
+  await vi.advanceTimersByTimeAsync(0);
+}
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: 1_000_000 });
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe("a sink", () => {
+  test("has what happens after it was added, and only what it wants", async () => {
+    const store = new EventsInMemory();
+    store.append(aVmEvent("a"));
+    const sink = new ScriptedSink();
+    await dispatcherOver(store).add(options(sink, { wants: ({ type }) => type === "VM.STOPPED" }));
+    store.append(aVmEvent("a"), aVmEvent("a", { type: "VM.STOPPED" }), aVmEvent("b", { type: "VM.STOPPED" }));
+    await settled();
+    expect(sink.deliveredPositions).toEqual([3, 4]);
+  });
+
+  test("has values only when it asked for them", async () => {
+    const store = new EventsInMemory();
+    const [without, withValues] = [new ScriptedSink(), new ScriptedSink()];
+    const dispatcher = dispatcherOver(store);
+    await dispatcher.add(options(without, { id: "without" }));
+    await dispatcher.add(options(withValues, { id: "with", carriesValues: true }));
+    store.append(aVmEvent("a", { value: { value: "blue" } }));
+    await settled();
+    expect(without.delivered[0]?.value).toBeUndefined();
+    expect(withValues.delivered[0]?.value).toEqual({ value: "blue" });
+  });
+
+  test("is not told of its own trouble, and has what is for it alone whatever it wants", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    await dispatcherOver(store).add(options(sink, { wants: () => false }));
+    store.append(
+      aVmEvent("a", { about: "s", also: ["s"] }),
+      aVmEvent("a", { only: "s" }),
+      aVmEvent("a", { only: "other" }),
+    );
+    store.append(aVmEvent("a", { also: ["s"] }));
+    await settled();
+    expect(sink.deliveredPositions).toEqual([2, 4]);
+  });
+
+  test("gets a failed event again on its schedule, and the later ones of that VM after it; other VMs go on", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = ({ position }) => (position === 1 ? { type: "failed", reason: "500" } : { type: "delivered" });
+    const dispatcher = dispatcherOver(store);
+    const feed = await dispatcher.add(options(sink));
+    store.append(aVmEvent("a"), aVmEvent("b"), aVmEvent("a"), aVmEvent("b"));
+    await settled();
+    expect(sink.deliveredPositions).toEqual([2, 4]);
+    store.append(aVmEvent("a"));
+    await settled();
+    expect(feed.retrying).toBe(3);
+
+    sink.answer = () => ({ type: "delivered" });
+    await vi.advanceTimersByTimeAsync(999);
+    expect(sink.deliveredPositions).toEqual([2, 4]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(sink.deliveredPositions).toEqual([2, 4, 1, 3, 5]);
+    expect(feed.retrying).toBe(0);
+  });
+
+  test("waits as long as its receiver asks", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = () => ({ type: "failed", reason: "503", retryAfterMs: 60_000 });
+    await dispatcherOver(store).add(options(sink));
+    store.append(aVmEvent("a"));
+    await vi.advanceTimersByTimeAsync(59_999);
+    expect(sink.tried).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(sink.tried).toHaveLength(2);
+  });
+
+  test("gives an event up after its schedule; it is a dead letter, said as an event, and the next goes on", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = ({ position }) => (position === 1 ? { type: "failed", reason: "500" } : { type: "delivered" });
+    const feed = await dispatcherOver(store).add(options(sink, { wants: ({ type }) => type.startsWith("VM.") }));
+    store.append(aVmEvent("a"), aVmEvent("a"));
+    await vi.advanceTimersByTimeAsync(11_000);
+    expect(sink.tried.map(({ position }) => position)).toEqual([1, 1, 1, 2]);
+    expect(feed.deadLetters).toBe(1);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(store.dead).toEqual([{ sink: "s", position: 1, error: "500" }]);
+    expect(store.events.at(-1)).toMatchObject({ type: "SINK.DEAD-LETTER", about: "s", data: { event: "event-1" } });
+  });
+
+  test("gets dead letters again when somebody asks", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = () => ({ type: "rejected", reason: "never" });
+    const dispatcher = dispatcherOver(store);
+    const feed = await dispatcher.add(options(sink, { wants: ({ type }) => type.startsWith("VM.") }));
+    store.append(aVmEvent("a"), aVmEvent("b"));
+    await settled();
+    expect(feed.deadLetters).toBe(2);
+    sink.answer = () => ({ type: "delivered" });
+    expect(await dispatcher.redeliver("s", undefined)).toBe(2);
+    await settled();
+    expect(sink.deliveredPositions.sort()).toEqual([1, 2]);
+    expect(feed.deadLetters).toBe(0);
+  });
+
+  test("that cannot be reached keeps its place, is tried less and less often, and misses nothing", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    let isAway = true;
+    sink.answer = () => (isAway ? { type: "unavailable", reason: "refused" } : { type: "delivered" });
+    const feed = await dispatcherOver(store).add(options(sink));
+    store.append(...Array.from({ length: 10 }, (_, index) => aVmEvent(`vm${index % 3}`)));
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    expect(feed.trouble).toBe("refused");
+    expect(feed.backlog).toBe(10);
+    expect(feed.deadLetters).toBe(0);
+    // At most every 30 s in that hour, 4 or fewer VMs at a time.
+    expect(sink.tried.length).toBeLessThan(4 * (120 + 10));
+    isAway = false;
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(sink.deliveredPositions).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    expect(feed.trouble).toBeUndefined();
+  });
+
+  test("that fails too often for too long is disabled, its owner's other sinks hear of it, and it goes on when enabled", async () => {
+    const store = new EventsInMemory();
+    const [sink, contact] = [new ScriptedSink(), new ScriptedSink()];
+    sink.disableAfter = { failures: 3, durationMs: 5_000 };
+    sink.answer = () => ({ type: "failed", reason: "500" });
+    const dispatcher = dispatcherOver(store);
+    const feed = await dispatcher.add(
+      options(sink, { tellWhenDisabled: ["contact"], wants: (event) => event.type.startsWith("VM.") }),
+    );
+    await dispatcher.add(options(contact, { id: "contact", wants: () => false }));
+    store.append(aVmEvent("a"), aVmEvent("b"), aVmEvent("c"));
+    await settled();
+    expect(feed.state.disabled).toBeUndefined();
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(feed.state.disabled).toMatch(/^it failed \d+ times: 500$/);
+    expect(contact.delivered.map(({ type, data }) => [type, data["sink"]])).toEqual([["SINK.DISABLED", "s"]]);
+
+    store.append(aVmEvent("d"));
+    await vi.advanceTimersByTimeAsync(86_400_000);
+    expect(sink.delivered).toEqual([]);
+    sink.answer = () => ({ type: "delivered" });
+    feed.enable();
+    await settled();
+    expect(sink.delivered.map(({ resourceUUID }) => resourceUUID)).toContain("d");
+  });
+
+  test("whose receiver wants no more is disabled at once, and the event it refused is the first when it is enabled", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = () => ({ type: "gone", reason: "410 Gone", status: 410 });
+    const feed = await dispatcherOver(store).add(options(sink, { wants: ({ type }) => type.startsWith("VM.") }));
+    store.append(aVmEvent("a"));
+    await settled();
+    expect(feed.state.disabled).toBe("it wants no more events: 410 Gone");
+    sink.answer = () => ({ type: "delivered" });
+    feed.enable();
+    await settled();
+    expect(sink.deliveredPositions).toEqual([1]);
+  });
+
+  test("takes nothing new while too many wait for another attempt", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.batchSize = 100;
+    sink.retryScheduleMs = [3_600_000];
+    sink.answer = () => ({ type: "failed", reason: "500" });
+    const feed = await dispatcherOver(store).add(options(sink));
+    store.append(...Array.from({ length: 2 * MAX_PARKED }, (_, index) => aVmEvent(`vm${index}`)));
+    await settled();
+    expect(feed.retrying).toBeGreaterThanOrEqual(MAX_PARKED);
+    expect(feed.retrying).toBeLessThan(MAX_PARKED + sink.batchSize);
+    expect(feed.backlog).toBeGreaterThan(0);
+  });
+
+  test("that was away for longer than events are kept is told so, and goes on with what is there", async () => {
+    const store = new EventsInMemory();
+    const first = dispatcherOver(store);
+    await first.add(options(new ScriptedSink()));
+    await first.close();
+    store.append(...Array.from({ length: 5_000 }, () => aVmEvent("a")));
+    store.prune(4_990);
+    const sink = new ScriptedSink();
+    await dispatcherOver(store).add(options(sink, { wants: ({ type }) => type.startsWith("VM.") }));
+    // The tail of the log is in memory all the same: only what is not there either is missed.
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(sink.deliveredPositions.at(-1)).toBe(5_000);
+    expect(store.events.at(-1)).toMatchObject({ type: "SINK.MISSED", data: { sink: "s" } });
+  });
+
+  test("goes on where it was after a restart", async () => {
+    const store = new EventsInMemory();
+    const first = dispatcherOver(store);
+    const before = new ScriptedSink();
+    await first.add(options(before));
+    store.append(aVmEvent("a"), aVmEvent("a"));
+    await settled();
+    await first.close();
+    expect(before.isClosed).toBe(true);
+    store.append(aVmEvent("a"));
+    const after = new ScriptedSink();
+    await dispatcherOver(store).add(options(after));
+    await settled();
+    expect(after.deliveredPositions).toEqual([3]);
+  });
+
+  test("can be tried: the test event goes to it alone, and what became of it is answered", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = () => ({ type: "failed", reason: "certificate expired" });
+    const feed = await dispatcherOver(store).add(options(sink, { wants: () => false }));
+    const tested = feed.tested("t1", new AbortController().signal);
+    store.append(aVmEvent("a", { type: "SINK.TEST", only: "s", data: { test: "t1" } }));
+    await settled();
+    expect(await tested).toMatchObject({ outcome: "failed", error: "certificate expired", attempt: 1 });
+  });
+});
+
+/** What a sink can do with an event at one attempt. */
+const outcome = fc.oneof(
+  { weight: 6, arbitrary: fc.constant<Outcome>({ type: "delivered" }) },
+  { weight: 2, arbitrary: fc.constant<Outcome>({ type: "failed", reason: "500" }) },
+  { weight: 1, arbitrary: fc.constant<Outcome>({ type: "unavailable", reason: "refused" }) },
+);
+
+describe("whatever a sink does, and however often the manager is killed,", () => {
+  test("every event is delivered at least once, and once where nothing was killed, those of one VM in their order", async () => {
+    const vms = fc.array(fc.constantFrom("a", "b", "c"), { minLength: 1, maxLength: 6 });
+    const append = fc.record({ type: fc.constant("append" as const), vms });
+    const time = fc.record({ type: fc.constant("time" as const), ms: fc.integer({ min: 1, max: 5_000 }) });
+    const restart = fc.constant({ type: "restart" as const });
+    const kill = fc.constant({ type: "kill" as const });
+    const peaceful = fc.oneof({ weight: 6, arbitrary: append }, { weight: 3, arbitrary: time }, restart);
+    const steps = fc.oneof(
+      fc.array(peaceful, { maxLength: 40 }),
+      fc.array(fc.oneof({ weight: 10, arbitrary: peaceful }, kill), { maxLength: 40 }),
+    );
+    const scripts = fc.tuple(steps, fc.infiniteStream(outcome));
+    await fc.assert(
+      fc.asyncProperty(scripts, async ([steps, outcomes]) => {
+        const store = new EventsInMemory();
+        const delivered: Event[] = [];
+        let mayFail = true;
+        const newSink = (): ScriptedSink => {
+          const sink = new ScriptedSink();
+          // Longer than any script: nothing becomes a dead letter.
+          sink.retryScheduleMs = Array.from({ length: 1_000 }, () => 700);
+          sink.answer = (event) => {
+            const next = mayFail ? (outcomes.next().value as Outcome) : ({ type: "delivered" } as const);
+            if (next.type === "delivered") delivered.push(event);
+            return next;
+          };
+          return sink;
+        };
+        let alive = { isKilled: false };
+        const start = async (): Promise<Dispatcher> => {
+          const mine = { isKilled: false };
+          alive = mine;
+          // A process that was killed writes nothing more.
+          const own = Object.assign(Object.create(store) as EventsInMemory, {
+            saveProgress: (...args: Parameters<EventsInMemory["saveProgress"]>) =>
+              mine.isKilled ? new Promise<void>(() => undefined) : store.saveProgress(...args),
+          });
+          const dispatcher = dispatcherOver(own);
+          await dispatcher.add(options(newSink()));
+          return dispatcher;
+        };
+        let dispatcher = await start();
+        for (const one of steps) {
+          if (one.type === "append") store.append(...one.vms.map((vm) => aVmEvent(vm)));
+          else if (one.type === "time") await vi.advanceTimersByTimeAsync(one.ms);
+          else if (one.type === "kill") {
+            alive.isKilled = true;
+            void dispatcher.close();
+            dispatcher = await start();
+          } else {
+            const closing = dispatcher.close();
+            await vi.advanceTimersByTimeAsync(1_000);
+            await closing;
+            dispatcher = await start();
+          }
+          await settled();
+        }
+        mayFail = false;
+        await vi.advanceTimersByTimeAsync(120_000);
+        expect(new Set(delivered.map(({ position }) => position)).size).toBe(store.events.length);
+        if (!steps.some(({ type }) => type === "kill")) expect(delivered).toHaveLength(store.events.length);
+        for (const vm of ["a", "b", "c"]) {
+          const firsts = [
+            ...new Set(delivered.filter((event) => event.resourceUUID === vm).map(({ position }) => position)),
+          ];
+          expect(firsts).toEqual([...firsts].sort((one, other) => one - other));
+        }
+        void dispatcher.close();
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
