@@ -33,6 +33,21 @@ export function jsonLog(destination: DestinationStream | undefined): Log {
   };
 }
 
+/** The same log, with these fields in every line. */
+export function logWith(log: Log, always: Fields): Log {
+  return {
+    info: (event, fields) => {
+      log.info(event, { ...fields, ...always });
+    },
+    warn: (event, fields) => {
+      log.warn(event, { ...fields, ...always });
+    },
+    error: (event, fields) => {
+      log.error(event, { ...fields, ...always });
+    },
+  };
+}
+
 /** Where systemd's journal and test harnesses read it. Synchronous: the last line before an end is there. */
 export function toStderr(): DestinationStream {
   return pino.destination({ fd: 2, sync: true });

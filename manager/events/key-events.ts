@@ -8,6 +8,8 @@ export interface MirrorStep {
   time: number;
   /** All keys were told anew: what is not among `set` is deleted, and nobody knows when any of it changed. */
   isReset: boolean;
+  /** Some of it happened while nobody listened. */
+  isLate: boolean;
   /** The entries before: all of them when it is a reset, else at least those of the keys that changed. */
   before: ReadonlyMap<string, WireEntry>;
   set: readonly WireEntry[];
@@ -15,13 +17,14 @@ export interface MirrorStep {
 }
 
 /** What was told before and is told again gives none. */
-export function keyEvents({ vm, time, isReset, before, set, deleted }: MirrorStep): NewEvent[] {
+export function keyEvents({ vm, time, isReset, isLate, before, set, deleted }: MirrorStep): NewEvent[] {
+  const isResync = isReset || isLate;
   const deletions = isReset ? keysWithout(before, set) : deleted.filter((key) => before.has(key));
   return [
-    ...deletions.map((key) => vmEvent("KEY.DELETED", vm, time, { isResync: isReset, data: { key } })),
+    ...deletions.map((key) => vmEvent("KEY.DELETED", vm, time, { isResync, data: { key } })),
     ...set
       .filter((entry) => isNews(entry, before.get(entry.key)))
-      .map((entry) => entryEvent(entry, !before.has(entry.key), vm, time, isReset)),
+      .map((entry) => entryEvent(entry, !before.has(entry.key), vm, time, isResync)),
   ];
 }
 

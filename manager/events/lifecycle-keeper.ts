@@ -7,7 +7,7 @@ import type { QmpEvent } from "../inventory/qmp.ts";
 import type { Identity } from "../inventory/qmp-vm.ts";
 import type { Store, StoredLifecycle } from "../store/store.ts";
 import type { NewEvent } from "./event.ts";
-import { type LifecycleState, lives, SETTLE_MS, VmLifecycle } from "./lifecycle.ts";
+import { type LifecycleState, lives, LONGEST_WAIT_MS, VmLifecycle } from "./lifecycle.ts";
 import { knownStatuses, type Observation, observedByLibvirt, observedByQmp } from "./lifecycle-table.ts";
 
 /** Events in one request to the store: its transactions stay short enough for what must be durable at once. */
@@ -144,7 +144,7 @@ export class LifecycleKeeper {
     if (lifecycle.dueAt === undefined) return;
     const now = this.#now();
     // The clock may have been set since.
-    const waitMs = Math.min(Math.max(lifecycle.dueAt - now, 0), SETTLE_MS);
+    const waitMs = Math.min(Math.max(lifecycle.dueAt - now, 0), LONGEST_WAIT_MS);
     const timer = setTimeout(() => {
       this.#keep(vmId, lifecycle, lifecycle.due(now + waitMs));
     }, waitMs);

@@ -13,6 +13,9 @@ import type { KnownStatus, Observation } from "./lifecycle-table.ts";
  */
 export const SETTLE_MS = 2_000;
 
+/** The longest that a domain takes to be read: then it is known why it was paused. */
+export const LONGEST_WAIT_MS = 20_000;
+
 /** `virsh reset` announces three; a guest can reset itself as often as it likes. */
 const RESET_EVERY_MS = 1_000;
 
@@ -42,7 +45,7 @@ export interface LifecycleState {
   /** Undefined when it was never known. */
   status: KnownStatus | undefined;
   life: (typeof lives)[number];
-  /** Told as VM.PAUSE when it turns out to be no part of saving or moving the VM. */
+  /** Told as VM.PAUSE when the domain was read, unless it is being saved or moved: the announcement does not say. */
   pause: { at: number; observedBy: string; detail: string; dueAt: number } | undefined;
 }
 
@@ -133,6 +136,8 @@ export class VmLifecycle {
     this.#isSeen = change.vm.status !== "Unknown";
     const told = this.#define(change, announced.length === 0, now);
     for (const observation of announced) told.push(...this.announced(observation, now));
+    if (change.vm.isPausedByUser === false) this.#state.pause = undefined;
+    if (change.vm.isPausedByUser === true) told.push(...this.#heldPause());
     return [...told, ...this.#read(change, now)];
   }
 
@@ -203,7 +208,7 @@ export class VmLifecycle {
       case "VM.RESUME":
         return status === "Paused" && life === "running" && !this.#isMoving;
       case "VM.PAUSE":
-        if (status === "Running") this.#state.pause = { at, observedBy, detail, dueAt: now + SETTLE_MS };
+        if (status === "Running") this.#state.pause = { at, observedBy, detail, dueAt: now + LONGEST_WAIT_MS };
         return false;
       default:
         return true;
@@ -256,11 +261,12 @@ export class VmLifecycle {
 
   /**
    * Of QMP, the end of a connection is the end of a VM, and a VM that had ended or is new has a new QEMU: no event announces
-   * these. libvirt announces everything; a domain that is being started is paused for a moment.
+   * these. libvirt announces everything; a domain that it starts, saves or moves is paused meanwhile.
    */
   #isCertain({ vm, inventory, isResync, previous }: FoundChange, now: number): boolean {
     const { status } = this.#state;
-    if (isResync && now - this.#announcedAt >= SETTLE_MS) return true;
+    const isUnderWay = vm.isPausedByUser === false;
+    if (isResync && !isUnderWay && now - this.#announcedAt >= SETTLE_MS) return true;
     switch (sourceKind(inventory)) {
       case "file":
         return true;

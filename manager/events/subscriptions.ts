@@ -9,7 +9,7 @@ import type {
 } from "../../shared/api/event-schemas.ts";
 import type { VmRef } from "../../shared/api/schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
-import type { Log } from "../../shared/log.ts";
+import { type Log, logWith } from "../../shared/log.ts";
 import type { Principal } from "../access/principal.ts";
 import type { EventsConfig, SinkConfig } from "../config.ts";
 import type { NotifyWish } from "../inventory/static-file.ts";
@@ -19,7 +19,7 @@ import { parseEndpointUrl } from "../sinks/endpoint-url.ts";
 import { parseCoordinates } from "../sinks/notify-coordinates.ts";
 import { openSink, type SinkContext } from "../sinks/open-sink.ts";
 import { TargetGuard } from "../sinks/target-guard.ts";
-import type { Store } from "../store/store.ts";
+import type { Store, StoredSubscription } from "../store/store.ts";
 import { Turns } from "../turns.ts";
 import { type EventMatcher, matcherOf, maySeeEvent } from "./filter.ts";
 import type { Dispatcher } from "./outbox/dispatcher.ts";
@@ -96,15 +96,7 @@ export class Subscriptions {
   /** Those that are kept; nobody is told of anything before {@link apply}. */
   static async load(options: SubscriptionsOptions): Promise<Subscriptions> {
     const subscriptions = new Subscriptions(options);
-    for (const { kind, record, secrets } of await options.store.subscriptions()) {
-      if (kind === "subscription") {
-        const kept = { ...(record as object), ...(secrets as object) } as SubscriptionRecord;
-        subscriptions.#subscriptions.set(kept.id, kept);
-      } else {
-        const kept = { ...(record as object), ...(secrets as object) } as NotifyRecord;
-        subscriptions.#notifies.set(kept.id, kept);
-      }
-    }
+    for (const stored of await options.store.subscriptions()) subscriptions.#takeUp(stored);
     return subscriptions;
   }
 
@@ -253,6 +245,18 @@ export class Subscriptions {
     });
   }
 
+  /** One whose endpoints cannot be decrypted any more leads nowhere; it stays on disk, should its key come back. */
+  #takeUp({ id, kind, record, secrets }: StoredSubscription): void {
+    if (secrets === undefined) {
+      const reason = "its endpoints cannot be decrypted: the manager's secrets.key was lost or replaced";
+      this.#options.log.warn("subscription-not-started", { subscription: id, reason });
+    } else if (kind === "subscription") {
+      this.#subscriptions.set(id, { ...(record as object), ...(secrets as object) } as SubscriptionRecord);
+    } else {
+      this.#notifies.set(id, { ...(record as object), ...(secrets as object) } as NotifyRecord);
+    }
+  }
+
   async #keep(record: SubscriptionRecord): Promise<void> {
     const sinks = this.#sinksOf(record);
     const { urls, secrets, ...open } = record;
@@ -325,7 +329,10 @@ export class Subscriptions {
   }
 
   async #start({ id, endpoint, isTrusted, ...options }: WantedSink): Promise<void> {
-    const sink = openSink(endpoint, isTrusted ? undefined : this.#guard, this.#options.context);
+    const { context } = this.#options;
+    // What it says of itself is told as an event too, but not to itself.
+    const log = logWith(context.log, { sink: id });
+    const sink = openSink(endpoint, isTrusted ? undefined : this.#guard, { ...context, log });
     await this.#options.dispatcher.add({ id, sink, ...options });
   }
 

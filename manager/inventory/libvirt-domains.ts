@@ -67,7 +67,8 @@ export class LibvirtDomains {
     if (domain === undefined || state === "") return undefined;
     const { name, channel } = domain;
     const status = domainStatus(state);
-    const vm = { id, name, status, host: this.#host, channelPath: undefined };
+    const isPausedByUser = status === "Paused" ? state === "paused (user)" : undefined;
+    const vm = { id, name, status, host: this.#host, channelPath: undefined, isPausedByUser };
     if (status !== "Running" && status !== "Paused" && status !== "Suspended") return vm;
     const problem = channelProblem(name, channel);
     if (problem !== undefined) return { ...vm, problem };

@@ -55,8 +55,8 @@ export interface LinkOwner {
   statusChanged(status: LinkStatus): void;
   /** The agent was greeted and its keys are watched; what it said before is in the link's facts until this returns. */
   greeted(facts: AgentFacts, findings: Finding[]): void;
-  /** The mirror has taken a batch. */
-  mirrored(batch: NotificationParams<"changed">): void;
+  /** The mirror has taken a batch; `isLate` when it tells what happened before the guest was watched. */
+  mirrored(batch: NotificationParams<"changed">, isLate: boolean): void;
   /** A program in the guest fetched what a message set. */
   read(messageId: string): void;
   /** Keeps a message of the guest's queue. What it rejects with is told the guest; it is sent again then. */
@@ -92,6 +92,8 @@ export class Link {
   /** The greeting whose guest is watched. */
   #begun: HelloResult | undefined;
   #wantsNewEpoch = false;
+  /** What the guest tells up to this revision happened before it was watched. */
+  #missedUpTo = Infinity;
   #heardAt: number | undefined;
   /** Why the channel was closed on a guest that breaks the protocol. */
   #misbehaviour: RemoteProtocolError | undefined;
@@ -270,6 +272,7 @@ export class Link {
   /** Finds out which past this guest has, and watches its keys from where they are known. */
   async #begin(client: Client, hello: HelloResult): Promise<void> {
     const { owner, mirror } = this.#options;
+    this.#missedUpTo = Infinity;
     const { uptimeMs } = await client.read("ping", {});
     const findings = compareGreeting(this.#facts, hello, uptimeMs);
     if (findings.includes("reverted") && hello.epoch === mirror.cursor.epoch && !this.#wantsNewEpoch) {
@@ -280,7 +283,8 @@ export class Link {
     }
     this.#wantsNewEpoch = false;
     const since = findings.includes("reverted") ? undefined : mirror.resumeFrom;
-    await client.read("watch", since === undefined ? {} : { since });
+    const { revision } = await client.read("watch", since === undefined ? {} : { since });
+    this.#missedUpTo = revision;
     this.#begun = hello;
     this.#facts = factsOf(hello, uptimeMs);
     owner.greeted(this.#facts, findings);
@@ -327,7 +331,7 @@ export class Link {
     if (this.#facts?.epoch === batch.epoch) {
       this.#facts = { ...this.#facts, revision: Math.max(this.#facts.revision, mirror.cursor.revision) };
     }
-    owner.mirrored(batch);
+    owner.mirrored(batch, batch.revision <= this.#missedUpTo);
   }
 
   /** A machine that is reverted under a session keeps the session, and tells by its clock. */

@@ -79,12 +79,13 @@ export class Mirrors {
     }
   }
 
-  #tell({ vmId, vmName, asOf, isReset, deleted }: MirrorChange, set: readonly MirroredEntry[]): void {
+  #tell({ vmId, vmName, asOf, isReset, isLate, deleted }: MirrorChange, set: readonly MirroredEntry[]): void {
     const keys = [...set.map(({ entry }) => entry.key), ...deleted];
     const events = keyEvents({
       vm: { id: vmId, name: vmName },
       time: asOf,
       isReset,
+      isLate,
       before: isReset ? this.#entriesOf(vmId) : this.#entriesWith(vmId, keys),
       set: set.map(({ entry }) => entry),
       deleted,

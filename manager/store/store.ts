@@ -73,6 +73,8 @@ export interface MirrorChange {
   vmName: string;
   /** Forget what was kept before. */
   isReset: boolean;
+  /** Some of it happened while nobody listened. */
+  isLate: boolean;
   epoch: string;
   revision: number;
   limitBytes: number;
@@ -83,7 +85,7 @@ export interface MirrorChange {
   deleted: string[];
 }
 
-export interface StoredMirror extends Omit<MirrorChange, "vmName" | "isReset" | "set" | "deleted"> {
+export interface StoredMirror extends Omit<MirrorChange, "vmName" | "isReset" | "isLate" | "set" | "deleted"> {
   entries: MirroredEntry[];
 }
 

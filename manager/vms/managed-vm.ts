@@ -64,6 +64,8 @@ export class ManagedVm implements LinkOwner {
   #heardAt: number | undefined;
   #pending = 0;
   #refusedLoggedAt = -Infinity;
+  /** Some of what is not saved of the mirror happened while nobody listened. */
+  #isLate = false;
   readonly #readIds = new Set<string>();
   #isMarking = false;
   #isForgotten = false;
@@ -260,8 +262,9 @@ export class ManagedVm implements LinkOwner {
     mirrorChanged(this);
   }
 
-  mirrored({ changes }: { changes: readonly WireChange[] }): void {
+  mirrored({ changes }: { changes: readonly WireChange[] }, isLate: boolean): void {
     const { metrics, mirrorChanged } = this.#options;
+    this.#isLate ||= isLate;
     metrics.changes(changes.length);
     mirrorChanged(this);
     this.#noteReads(changes);
@@ -354,7 +357,10 @@ export class ManagedVm implements LinkOwner {
   }
 
   #mirrorChange(agent: AgentFacts, unsaved: Pick<MirrorChange, "isReset" | "set" | "deleted">): MirrorChange {
+    const isLate = this.#isLate;
+    this.#isLate = false;
     return {
+      isLate,
       vmId: this.#vm.id,
       vmName: this.#vm.name,
       ...this.mirror.cursor,

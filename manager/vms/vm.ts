@@ -13,6 +13,8 @@ export interface Vm {
   readonly channelPath: string | undefined;
   /** Whether something in the guest has the port open, where the hypervisor can tell. */
   readonly isOpenInGuest?: boolean | undefined;
+  /** Of a VM that is Paused, where the hypervisor can tell: somebody paused it, and it is not being saved or moved. */
+  readonly isPausedByUser?: boolean | undefined;
   /** Why it has no channel though it runs, in words: what to add to its definition. */
   readonly problem?: string | undefined;
 }

@@ -53,7 +53,7 @@ export function mirrorChange(vm: VmRef, value: string): MirrorChange {
   const setAt = new Date(asOf).toISOString();
   const entry = { key: "k", value, setBy: "guest" as const, setAt, ageMs: 0, revision: 1 };
   const set = [{ entry, seenAt: asOf }];
-  const whole = { vmId: vm.id, vmName: vm.name, isReset: false, deleted: [] };
+  const whole = { vmId: vm.id, vmName: vm.name, isLate: false, isReset: false, deleted: [] };
   return { ...whole, ...place, asOf, agent: { ...agent, ...place, greetedAt: asOf }, set };
 }
 

@@ -14,7 +14,7 @@ const without = (member: keyof WireEntry, more: Partial<WireEntry> = {}): WireEn
 };
 const step = ({ was = [], ...change }: Partial<Omit<MirrorStep, "before">> & { was?: WireEntry[] }) => {
   const before = new Map(was.map((one) => [one.key, one]));
-  return keyEvents({ vm: web1, time: NOW, isReset: false, set: [], deleted: [], ...change, before });
+  return keyEvents({ vm: web1, time: NOW, isReset: false, isLate: false, set: [], deleted: [], ...change, before });
 };
 
 describe("a key", () => {
@@ -107,4 +107,12 @@ describe("a reset", () => {
       ["KEY.SET", "new", true, true],
     ]);
   });
+});
+
+test("what happened while nobody listened is marked as found by comparing", () => {
+  const events = step({ was: [entry({ key: "a" })], set: [entry({ key: "b" })], deleted: ["a"], isLate: true });
+  expect(events.map(({ type, isResync }) => [type, isResync])).toEqual([
+    ["KEY.DELETED", true],
+    ["KEY.SET", true],
+  ]);
 });

@@ -142,7 +142,7 @@ describe("after a restart", () => {
     keeper.changed(found("Running", { isResync: true }));
     virsh(keeper, vm.id, "Suspended Paused");
     await keeper.close();
-    await vi.advanceTimersByTimeAsync(10_000);
+    await vi.advanceTimersByTimeAsync(30_000);
     expect(store.told.at(-1)).toBe("VM.PAUSED Running>Paused");
     await scene(store);
     await vi.advanceTimersByTimeAsync(1);

@@ -40,13 +40,15 @@ interface Read {
   /** What the inventory had before; undefined for a VM that it did not know. */
   was?: VmStatus | undefined;
   name?: string;
+  isPausedByUser?: boolean;
 }
 
-export function found(status: VmStatus, { inventory = LIBVIRT, isResync = false, was, name = vm.name }: Read = {}) {
-  const described = { id: vm.id, name, status, host: "host1", channelPath: undefined };
+export function found(status: VmStatus, read: Read = {}): FoundChange {
+  const { inventory = LIBVIRT, isResync = false, was, name = vm.name, isPausedByUser } = read;
+  const described = { id: vm.id, name, status, host: "host1", channelPath: undefined, isPausedByUser };
   const known = { isResync, vm: described, inventory, statusSince: startedAt };
-  if (was === undefined) return { type: "added", ...known, previous: undefined } satisfies FoundChange;
-  return { type: "changed", ...known, previous: { ...described, status: was } } satisfies FoundChange;
+  if (was === undefined) return { type: "added", ...known, previous: undefined };
+  return { type: "changed", ...known, previous: { ...described, status: was } };
 }
 
 export function removed(status: VmStatus, { inventory = LIBVIRT, isResync = false }: Read = {}): RemovedChange {

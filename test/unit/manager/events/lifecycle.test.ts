@@ -85,10 +85,23 @@ describe("a domain of libvirt", () => {
   it("is paused and let go on by somebody", () => {
     const story = Story.with("Running").libvirt("Suspended Paused");
     expect(story.told).toEqual(["VM.PAUSED Running>Paused"]);
-    expect(story.later(2_000).told).toEqual(["VM.PAUSE"]);
+    expect(story.later(19_999).told).toEqual([]);
+    expect(story.read(found("Paused", { was: "Running", isPausedByUser: true })).told).toEqual(["VM.PAUSE"]);
     expect(story.libvirt("Resumed Unpaused").told).toEqual(["VM.RESUME", "VM.RUNNING Paused>Running"]);
     story.libvirt("Suspended Paused", "Resumed Unpaused");
     expect(story.told).toEqual(["VM.PAUSED Running>Paused", "VM.PAUSE", "VM.RESUME", "VM.RUNNING Paused>Running"]);
+  });
+
+  it("is paused by somebody also when nothing can be read", () => {
+    expect(Story.with("Running").libvirt("Suspended Paused").later(20_000).told.at(-1)).toBe("VM.PAUSE");
+  });
+
+  it("is saved for as long as it takes, which is no pause", () => {
+    const story = Story.with("Running").libvirt("Suspended Paused");
+    story.later(100).read(found("Paused", { was: "Running", isPausedByUser: false }));
+    expect(story.later(600_000).libvirt("Stopped Saved").told).toEqual([
+      ...["VM.PAUSED Running>Paused", "VM.SAVE", "VM.STOPPED Paused>Stopped DONE"],
+    ]);
   });
 
   it("is saved and restored, without having been paused or let go on by anybody", () => {
@@ -294,10 +307,11 @@ describe("a VM that nobody knew", () => {
     expect(new Story().read(found(status, { isResync: true })).told).toEqual(expected);
   });
 
-  it("is not taken for paused when libvirt is just starting it", () => {
-    const story = new Story().read(found("Paused")).later(100).libvirt("Resumed Unpaused", "Started Booted");
+  it.each([false, true])("is not taken for paused when libvirt is just starting it (all read again: %s)", (isResync) => {
+    const story = new Story().read(found("Paused", { isResync, isPausedByUser: false })).later(100).libvirt("Resumed Unpaused", "Started Booted");
     story.read(found("Running", { was: "Paused" })).later(10_000);
-    expect(story.told).toEqual(["VM.DEFINED", "VM.RUNNING >Running CREATE,RUNNING", "VM.START"]);
+    const defined = isResync ? "VM.DEFINED resync" : "VM.DEFINED";
+    expect(story.told).toEqual([defined, "VM.RUNNING >Running CREATE,RUNNING", "VM.START"]);
     expect(new Story().read(found("Paused")).later(2_000).told).toEqual([
       ...["VM.DEFINED", "VM.PAUSED >Paused CREATE resync"],
     ]);
@@ -362,7 +376,7 @@ describe("a life", () => {
   it("keeps for the next manager that somebody paused it", () => {
     const first = Story.with("Running").libvirt("Suspended Paused");
     expect(first.told).toEqual(["VM.PAUSED Running>Paused"]);
-    expect(new Story(first.lifecycle.state).later(3_000).told).toEqual(["VM.PAUSE"]);
+    expect(new Story(first.lifecycle.state).later(20_000).told).toEqual(["VM.PAUSE"]);
   });
 });
 

@@ -32,7 +32,7 @@ function service(): ManagerService {
       return Promise.resolve(Array.from({ length: count }, (_, index) => record(before - 1 - index)));
     },
   };
-  return new ManagerService({ store, vms: { byId: () => undefined } } as unknown as ServiceParts);
+  return new ManagerService({ store, vms: { byId: () => undefined }, events: {} } as unknown as ServiceParts);
 }
 
 test("an administrator of some VMs gets their records from anywhere in the log, and then its end", async () => {

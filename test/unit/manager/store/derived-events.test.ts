@@ -147,7 +147,7 @@ describe("a mirror that is saved", () => {
     };
     const set = entries.map((one) => ({ entry: one, seenAt: NOW }));
     const head = { vmId: web1.id, vmName: web1.name, epoch: "e", revision: 3, limitBytes: 8192, asOf: NOW, agent };
-    tables.saveMirrors([{ ...head, isReset: false, deleted: [], set, ...more }]);
+    tables.saveMirrors([{ ...head, isReset: false, isLate: false, deleted: [], set, ...more }]);
   };
   const told = (events: Event[]) => events.map(({ type, data, isResync }) => [type, data["key"], isResync]);
 

@@ -68,7 +68,7 @@ const entry = (key: string, more: Partial<WireEntry> = {}): WireEntry => {
 
 const mirrorChange = (change: Partial<MirrorChange>): MirrorChange => {
   const head = { vmId: web1.id, vmName: web1.name, epoch: "e", revision: 3, limitBytes: 8192, asOf: NOW, agent };
-  return { ...head, isReset: false, set: [], deleted: [], ...change };
+  return { ...head, isReset: false, isLate: false, set: [], deleted: [], ...change };
 };
 
 describe("mirrors", () => {
