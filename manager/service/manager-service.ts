@@ -144,9 +144,9 @@ export class ManagerService implements Service {
 
   async #forget(who: Principal, vm: ManagedVm): Promise<void> {
     const { vms, events } = this.#parts;
+    events.lifecycles.forget(vm.vm.id);
     await vms.forget(vm);
     await events.subscriptions.forgetVm(vm.vm.id);
-    events.lifecycles.forget(vm.vm.id);
     await events.bus.publish([vmEvent("VM.FORGET", vm.ref, Date.now(), { data: { by: who.name } })]);
   }
 

@@ -12,12 +12,13 @@ const parts: Record<string, (progress: Progress) => Promise<Figure[]>> = {
   native: async (progress) => (await import("./native-round-trips.ts")).nativeFigures(progress),
   cli: async (progress) => (await import("./cli-start.ts")).cliFigures(progress),
   manager: async (progress) => (await import("./manager/figures.ts")).managerFigures(progress),
+  events: async (progress) => (await import("./events/figures.ts")).eventsFigures(progress),
   codec: async () => (await import("./codec.ts")).codecFigures(),
 };
 
 const help = `usage: node test/bench/main.ts [PART...] [--json FILE]
 
-Measures the project against programs that do the same, and prints a table; all parts take some ten minutes.
+Measures the project against programs that do the same, and prints a table; all parts take a quarter of an hour.
 
 Parts:
   vm      round trips host -> guest -> host in a virtual machine, against qemu-guest-agent and a C echo
@@ -25,6 +26,7 @@ Parts:
   native  round trips over a Unix socket without a guest, against qemu-guest-agent and a Node echo
   cli     whole runs of agent and vmmessage, against a bare Node
   manager one manager with 1,000 simulated guests, against a bare program with as many sockets
+  events  events to a broker and to webhooks, against bare programs that publish and post the same
   codec   encoding and decoding of messages, against JSON alone
 
 Options:

@@ -9,3 +9,8 @@ export function percentile(values: readonly number[], percent: number): number {
 export function median(values: readonly number[]): number {
   return percentile(values, 50);
 }
+
+/** The median of the repetitions, and the least and the most of them. */
+export function summary(values: readonly number[]): { ours: number; range: [number, number] } {
+  return { ours: median(values), range: [Math.min(...values), Math.max(...values)] };
+}

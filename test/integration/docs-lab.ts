@@ -5,6 +5,9 @@
  * - `virsh start|shutdown VM`, which starts or ends the agent and waits until the manager has noticed and delivered;
  * - `vmmessaged ... &`, which starts the manager, and `kill -HUP %1`, which waits until it has reloaded;
  * - `pass show ...`, which prints the users' password, and `scp`, which copies;
+ * - `mail -p`, which prints the newest mail that somebody got;
+ * - a moment's wait before `vmmessage` is asked of events, and before a queue is read, till nothing new happens;
+ * - TLS before the broker and the receiver of webhooks (docs-servers.ts), which speak without it here;
  * - the name hv1.example.com, which is a loopback address of the lab's own, so that the documented ports are used;
  * - the documented directories, which are private ones, and the inventory, which is a file.
  */
@@ -14,8 +17,10 @@ import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises"
 import { hostname, tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { vi } from "vitest";
+import type { EventPage } from "../../shared/api/event-schemas.ts";
 import type { VmSummary } from "../../shared/api/schemas.ts";
 import { SshClient } from "./manager/console/ssh.ts";
+import { DOMAIN_UUID, DocsServers } from "./docs-servers.ts";
 import { AgentUnderTest } from "./support/agents.ts";
 import { ManagerUnderTest } from "./support/managers.ts";
 
@@ -32,6 +37,10 @@ const uuids = {
   db1: "d3b5e7c9-21f4-4c86-8a0d-97e6c4b2a113",
 };
 type VmName = keyof typeof uuids;
+
+/** What is not different in each run. */
+export const documentedUuids: ReadonlySet<string> = new Set([...Object.values(uuids), DOMAIN_UUID]);
+
 const runningFromTheStart: VmName[] = ["web1", "web2"];
 
 interface DocumentedConfig {
@@ -40,11 +49,26 @@ interface DocumentedConfig {
   console?: object;
   messages?: object;
   quotas?: object;
+  events?: { mail?: object };
+  images?: object;
+}
+
+interface LabOptions {
+  /** Whether one runs from the start; otherwise `vmmessaged &` starts it. */
+  hasManager: boolean;
+  /** Whether there are a broker, a mail server, a hypervisor and a receiver of webhooks: half a minute more. */
+  hasServers?: boolean;
 }
 
 /** The users' password, as `pass` prints it. */
 const PASSWORD = "correct horse battery";
 const pass = `echo '${PASSWORD}'`;
+
+/** Commands that show what happened before them. */
+const READS_EVENTS = /^(vmmessage (events|sink|subscription|notify|save)|python3 |cat |mail )/;
+
+/** Longer than a change of a guest's keys takes to be an event: half a second, and two for what is only read. */
+const QUIET_MS = 2_500;
 
 /** What stands in the files of these names. */
 type Scripts = Record<string, string>;
@@ -53,9 +77,10 @@ export class DocsLab implements AsyncDisposable {
   readonly #directory: string;
   readonly #agents: Readonly<Record<VmName, AgentUnderTest>>;
   /** Where the host listens: nobody else has this address. */
-  readonly #address = `127.${randomInt(1, 255)}.${randomInt(0, 256)}.${randomInt(2, 255)}`;
+  readonly #address = loopbackAddress();
   readonly #ssh: SshClient;
   #manager: ManagerUnderTest | undefined;
+  #servers: DocsServers | undefined;
 
   private constructor(directory: string, agents: Record<VmName, AgentUnderTest>) {
     this.#directory = directory;
@@ -63,8 +88,7 @@ export class DocsLab implements AsyncDisposable {
     this.#ssh = new SshClient(directory, CONSOLE_PORT);
   }
 
-  /** @param hasManager whether one runs from the start; otherwise `vmmessaged &` starts it */
-  static async open({ hasManager }: { hasManager: boolean }): Promise<DocsLab> {
+  static async open({ hasManager, hasServers = false }: LabOptions): Promise<DocsLab> {
     const directory = await mkdtemp(join(tmpdir(), "vmm-docs-"));
     const [web1, web2, db1] = await Promise.all([AgentUnderTest.make(), AgentUnderTest.make(), AgentUnderTest.make()]);
     const lab = new DocsLab(directory, { web1, web2, db1 });
@@ -73,6 +97,7 @@ export class DocsLab implements AsyncDisposable {
     for (const name of runningFromTheStart) {
       await symlink(lab.#agents[name].channelPath, join(directory, "channels", `${name}.sock`));
     }
+    if (hasServers) lab.#servers = await DocsServers.start(directory, loopbackAddress(), PASSWORD);
     if (hasManager) await lab.#startManager();
     return lab;
   }
@@ -89,7 +114,9 @@ export class DocsLab implements AsyncDisposable {
       await this.#reload();
       return "";
     }
-    const printed = await this.#shell(prompt, this.#toPrivate(prompt, command));
+    if (READS_EVENTS.test(command)) await this.#untilQuiet();
+    const served = await this.#servers?.type(command, join(this.#directory, machineOf(prompt)));
+    const printed = served ?? (await this.#shell(prompt, this.#toPrivate(prompt, command)));
     return this.#toDocumented(prompt, printed);
   }
 
@@ -107,7 +134,11 @@ export class DocsLab implements AsyncDisposable {
         ? join(this.#directory, "desk", path.slice(2))
         : join(this.#directory, "host", path);
       await mkdir(dirname(file), { recursive: true });
-      await writeFile(file, text);
+      await writeFile(file, this.#toPrivate("host# ", text));
+      return;
+    }
+    if (path.startsWith("/usr/local/lib/vmmessage/")) {
+      await writeFile(this.#toPrivate("host# ", path), this.#toPrivate("host# ", text), { mode: 0o755 });
       return;
     }
     // The inventory stays the lab's.
@@ -119,14 +150,28 @@ export class DocsLab implements AsyncDisposable {
   }
 
   /** Addresses and groups are this machine's own, and the inventory is the lab's. */
-  #configFrom({ listen = [], sockets = [], console, messages, quotas }: DocumentedConfig): object {
+  #configFrom({ listen = [], sockets = [], console, messages, quotas, events, images }: DocumentedConfig): object {
+    const servers = this.#servers;
     return {
       messages,
       quotas,
+      images,
+      ...(servers !== undefined && {
+        inventory: this.#inventory(servers),
+        events: {
+          ...events,
+          ...(events?.mail !== undefined && { mail: { ...events.mail, ...servers.mail } }),
+          targets: { allow: ["127.0.0.0/8"], http: true },
+        },
+      }),
       listen: listen.map((door) => ({ ...door, address: this.#address })),
       sockets: sockets.map((socket) => ({ ...socket, group: undefined })),
       console: console && { ...console, address: this.#address },
     };
+  }
+
+  #inventory({ hypervisor }: DocsServers): object {
+    return { files: [join(this.#managerHere.directory, "vms.json")], libvirt: [hypervisor] };
   }
 
   async metricNames(): Promise<string[]> {
@@ -148,6 +193,19 @@ export class DocsLab implements AsyncDisposable {
     });
     this.#manager = await ManagerUnderTest.start(vms);
     await Promise.all(runningFromTheStart.map((name) => this.#managerHere.untilLink(name, "up")));
+  }
+
+  /** What a guest or a hypervisor tells is an event within a second, and a person types more slowly. */
+  async #untilQuiet(): Promise<void> {
+    let last = "";
+    await vi.waitUntil(
+      async () => {
+        const before = last;
+        last = (await this.#managerHere.get<EventPage>("/v1/events?limit=1")).body.next;
+        return last === before;
+      },
+      { timeout: 30_000, interval: QUIET_MS },
+    );
   }
 
   async #virsh(action: "start" | "shutdown", name: VmName): Promise<string> {
@@ -237,6 +295,7 @@ export class DocsLab implements AsyncDisposable {
     return {
       vmmessage: `export NODE_OPTIONS='--import=${names}'\n${running("vmmessage")} "$@"`,
       curl: `${original}; exec curl --resolve ${HOST_NAME}:7443:${this.#address} "$@"`,
+      ...(this.#servers !== undefined && { python3: `exec ${this.#servers.python} "$@"` }),
       ssh: `${original}; ${askpass}; exec ssh ${options} "$@"`,
       scp: `exec cp "\${1#*:}" "$2"`,
       pass,
@@ -262,11 +321,13 @@ export class DocsLab implements AsyncDisposable {
   #paths(prompt: Prompt): [documented: string, own: string][] {
     if (prompt === "guest# " || prompt === "db1# ") return [["/run/vmmessage", this.#agentAt(prompt).runDirectory]];
     const manager = this.#manager;
-    if (manager === undefined) return [];
+    const servers = this.#servers?.names ?? [];
+    if (manager === undefined) return servers;
     const channels = Object.entries(this.#agents).map(([name, { channelPath }]): [string, string] => {
       return [`/run/vms/${name}.sock`, channelPath];
     });
     return [
+      ...servers,
       ["/var/lib/vmmessage/manager", manager.stateDirectory],
       ["/run/vmmessage", join(manager.directory, "run")],
       ["/etc/vmmessage", manager.directory],
@@ -276,9 +337,14 @@ export class DocsLab implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#manager?.[Symbol.asyncDispose]();
+    await this.#servers?.[Symbol.asyncDispose]();
     await Promise.all(Object.values(this.#agents).map((agent) => agent[Symbol.asyncDispose]()));
     await rm(this.#directory, { recursive: true, force: true });
   }
+}
+
+function loopbackAddress(): string {
+  return `127.${randomInt(1, 255)}.${randomInt(0, 256)}.${randomInt(2, 255)}`;
 }
 
 function machineOf(prompt: Prompt): "host" | "guest" | "desk" {

@@ -14,7 +14,7 @@ import packageJson from "../../package.json" with { type: "json" };
 import { endpoints, MAX_BODY_BYTES } from "../../shared/api/endpoints.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { type ErrorCode, exitCodeMeanings, exitCodes } from "../../shared/protocol/errors.ts";
-import { DocsLab, type Prompt, prompts } from "./docs-lab.ts";
+import { DocsLab, documentedUuids, type Prompt, prompts } from "./docs-lab.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 
@@ -25,6 +25,7 @@ const documents = [
   { document: "docs/vmmessage.md", hasManager: false },
   { document: "docs/manager.md", hasManager: false },
   { document: "docs/api.md", hasManager: true },
+  { document: "docs/events.md", hasManager: false, hasServers: true },
 ];
 
 interface Block {
@@ -58,9 +59,9 @@ function stepsOf({ text }: Block): Step[] {
   });
 }
 
-/** What is different in each run: ids, tokens, epochs and fingerprints. */
+/** What is different in each run: ids, tokens, secrets, cursors, epochs and fingerprints. */
 const MARKS =
-  /vmm_[0-9a-f]{16}_[A-Za-z0-9_-]{43}|(?:[0-9A-F]{2}:){31}[0-9A-F]{2}|\b(?:[0-9a-f]{32}){1,2}\b|\b[0-9a-f]{16}\b(?!-)/g;
+  /whsec_[A-Za-z0-9+/]{43}=|\b[0-9a-f]{16}:\d+\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|vmm_[0-9a-f]{16}_[A-Za-z0-9_-]{43}|(?:[0-9A-F]{2}:){31}[0-9A-F]{2}|\b(?:[0-9a-f]{32}){1,2}\b|\b[0-9a-f]{16}\b(?!-)/g;
 
 /**
  * Without what is different in each run: marks, ages, times of day, durations measured, process ids, and the widths of
@@ -68,11 +69,14 @@ const MARKS =
  */
 function comparable(output: string): string {
   return onOneLine(output.trimEnd())
-    .replace(MARKS, "MARK")
+    .replace(MARKS, (mark) => (documentedUuids.has(mark) ? mark : "MARK"))
     .replace(/\b\d+ (?:second|minute|hour|day)s? ago\b/g, "N ago")
     .replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, "TIME")
     .replace(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+(?:[+-]\d+)?/g, "TIME")
+    .replace(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{3})? ?[+]0000/g, "TIME")
+    .replace(/\b\d{8}T\d{6}Z/g, "TIME")
     .replace(/\b\d+(?:\.\d+)? ms\b/g, "N ms")
+    .replace(/\b(delivered|failed|dead)( +\d{3})? +\d+ *$/gm, "$1$2  N")
     .replace(/"(ageMs|uptimeMs|roundTripMs)": ?[\d.]+/g, '"$1":N')
     .replace(/\(pid \d+\)/g, "(pid N)")
     .replace(/ +$/gm, "")
@@ -98,7 +102,7 @@ class Reading {
   }
 
   async read(block: Block): Promise<void> {
-    if (block.language === "json" && block.title !== undefined) {
+    if (block.title !== undefined) {
       await this.#lab.place(block.title, this.#withMarks(block.text));
     }
     if (block.language !== "console") return;
@@ -130,9 +134,9 @@ class Reading {
   }
 }
 
-describe.each(documents)("$document", ({ document, hasManager }) => {
-  test("shows what the commands in it really print", { timeout: 180_000 }, async () => {
-    await using lab = await DocsLab.open({ hasManager });
+describe.each(documents)("$document", ({ document, ...needs }) => {
+  test("shows what the commands in it really print", { timeout: 240_000 }, async () => {
+    await using lab = await DocsLab.open(needs);
     const reading = new Reading(lab);
     const blocks = blocksOf(document);
     expect(blocks.filter(({ language }) => language === "console").length).toBeGreaterThan(1);

@@ -1,10 +1,14 @@
-// A real libvirtd, run by an unprivileged user, with a real guest of its own: found, spoken to, lost and found again.
+// A real libvirtd, run by an unprivileged user, with a real guest of its own: found, spoken to, lost and found again; and
+// what a queue of a real RabbitMQ is told of it.
 import { chown, copyFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import * as amqp from "amqplib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { EventPage } from "../../shared/api/event-schemas.ts";
 import type { VmSummary } from "../../shared/api/schemas.ts";
 import { CHANNEL_XML, LibvirtUnderTest } from "../integration/support/libvirt.ts";
 import { ManagerUnderTest } from "../integration/support/managers.ts";
+import { RabbitUnderTest } from "../integration/support/rabbitmq.ts";
 import { type GuestImage, guestImage } from "./harness/image/guest-image.ts";
 import { kernelArgs } from "./harness/qemu-args.ts";
 import { waitFor } from "./harness/wait-for.ts";
@@ -13,17 +17,24 @@ const uuid = "172dd6f8-0000-4000-8000-0000000000c3";
 const nobody = 65_534;
 const minutes = { timeoutMs: 180_000 };
 
+let rabbit: RabbitUnderTest;
 let libvirt: LibvirtUnderTest;
 let manager: ManagerUnderTest;
 
 beforeAll(async () => {
+  rabbit = await RabbitUnderTest.start();
   libvirt = await LibvirtUnderTest.start();
   await defineGuest(await guestImage(console.error));
-  manager = await ManagerUnderTest.start([], { inventory: { libvirt: [libvirt.uri] } });
+  const targets = { allow: ["127.0.0.0/8"] };
+  manager = await ManagerUnderTest.start([], { inventory: { libvirt: [libvirt.uri] }, events: { targets } });
+  const coordinates = `127.0.0.1:${rabbit.port},/,guest,guest,states`;
+  const added = await manager.post(`/v1/vms/${uuid}/notify`, { coordinates, vmId: "22" });
+  expect(added).toMatchObject({ status: 200, body: { queue: "states", vmId: "22" } });
 });
 afterAll(async () => {
   await manager[Symbol.asyncDispose]();
   await libvirt[Symbol.asyncDispose]();
+  await rabbit.close();
 });
 
 /** The harness's guest as a domain. libvirt's user gets files of its own: it may not read everybody's. */
@@ -53,6 +64,33 @@ async function untilVm(what: string, isSo: (vm: VmSummary) => boolean): Promise<
   await waitFor(what, async () => isSo((vm = await manager.vm(uuid))), minutes);
   if (vm === undefined) throw new Error("the VM was never seen");
   return vm;
+}
+
+/** What was said to the queue since the last time, when so many messages are there. */
+async function notified(count: number): Promise<string[]> {
+  const connection = await amqp.connect(rabbit.url);
+  try {
+    const channel = await connection.createChannel();
+    const said: string[] = [];
+    await waitFor(
+      `${count} notifications`,
+      async () => {
+        const message = await channel.get("states", { noAck: true });
+        if (message !== false) said.push(message.content.toString());
+        return said.length >= count;
+      },
+      minutes,
+    );
+    return said;
+  } finally {
+    await connection.close();
+  }
+}
+
+async function stateEvents(): Promise<[type: string, isResync: boolean][]> {
+  const query = "category=ResourceStateEvent&type=VM.*&limit=1000";
+  const { events } = (await manager.get<EventPage>(`/v1/events?${query}`)).body;
+  return events.map(({ type, isResync }) => [type, isResync === true]);
 }
 
 const isUp = ({ link }: VmSummary): boolean => link.state === "up";
@@ -88,6 +126,14 @@ describe("the manager on a libvirt host", () => {
     expect(greetings.at(-1)?.["findings"]).toContain("rebooted");
   });
 
+  test("has told the VM's queue of each state once in each life, in StratusLab's words", async () => {
+    const lives = ["CREATE", "RUNNING", "DONE", "CREATE", "RUNNING"];
+    expect(await notified(lives.length)).toEqual(lives.map((state) => `VM_ID=22; STATE=${state}`));
+    const happened = (await stateEvents()).filter(([, isResync]) => !isResync).map(([type]) => type);
+    const paused = ["VM.RUNNING", "VM.PAUSED", "VM.RUNNING", "VM.STOPPED", "VM.RUNNING"];
+    expect(happened).toEqual(paused);
+  });
+
   test("goes on with its links while libvirtd is away, and learns afterwards what it missed", async () => {
     await untilVm("the link", isUp);
     await libvirt.kill();
@@ -99,5 +145,9 @@ describe("the manager on a libvirt host", () => {
     await libvirt.start();
     await waitFor("libvirt to be back", async () => (await health()) === "ok", minutes);
     await untilVm("what was missed", ({ status, link }) => status !== "Running" && link.state === "off");
+    expect(await notified(1)).toEqual(["VM_ID=22; STATE=DONE"]);
+    const [[type, isResync] = []] = (await stateEvents()).slice(-1);
+    expect(["VM.STOPPED", "VM.CRASHED"]).toContain(type);
+    expect(isResync).toBe(true);
   });
 });

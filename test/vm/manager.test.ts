@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
+import type { EventPage, ShownEvent } from "../../shared/api/event-schemas.ts";
 import type { VmSummary } from "../../shared/api/schemas.ts";
 import { ManagerUnderTest } from "../integration/support/managers.ts";
 import { type Guest, restoreSnapshot } from "./harness/guest.ts";
@@ -50,6 +51,22 @@ async function untilVm(manager: ManagerUnderTest, what: string, isSo: (vm: VmSum
   return seen;
 }
 
+/** The last event of that type, once there is one. */
+async function untilEvent(manager: ManagerUnderTest, type: string): Promise<ShownEvent> {
+  let last: ShownEvent | undefined;
+  await waitFor(
+    type,
+    async () => {
+      const { body } = await manager.get<EventPage>(`/v1/events?type=${type}`);
+      last = body.events.at(-1);
+      return last !== undefined;
+    },
+    minutes,
+  );
+  if (last === undefined) throw new Error(`no ${type}`);
+  return last;
+}
+
 async function untilGreeted(manager: ManagerUnderTest, finding: string): Promise<void> {
   await waitFor(
     `a greeting with '${finding}'`,
@@ -72,9 +89,14 @@ describe("the manager", () => {
     await agent(guest, ["-p", "ready=yes"]);
     const answer = await manager.get(`/v1/vms/${uuid}/keys/ready`);
     expect(answer.body).toMatchObject({ from: "guest", entry: { value: "yes", setBy: "guest" } });
+    await agent(guest, ["-e", "BACKUP.DONE"]);
+    await untilEvent(manager, "GUEST.BACKUP.DONE");
+    expect((await untilEvent(manager, "KEY.SET")).data).toMatchObject({ key: "ready", setBy: "guest" });
 
     await guest.kill();
     await waitFor("the crash", async () => (await manager.vm(uuid)).status === "Crashed", minutes);
+    const crash = await untilEvent(manager, "VM.CRASHED");
+    expect(crash).toMatchObject({ oldState: "Running", newState: "Crashed", data: { stages: ["DONE"] } });
     const last = await manager.get(`/v1/vms/${uuid}/keys/ready`);
     expect(last.body).toMatchObject({ from: "mirror", status: "Crashed", entry: { value: "yes" } });
   });

@@ -1,13 +1,13 @@
 /** `manager.*`: one manager with a thousand guests. The guests are simulated in other processes; what they say is real. */
-import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { buildBundles } from "../../../scripts/build.ts";
 import type { NewMessage } from "../../../shared/api/schemas.ts";
 import { createTemporaryDirectory, removeTemporaryDirectory } from "../../vm/harness/temporary-directory.ts";
 import { waitFor } from "../../vm/harness/wait-for.ts";
 import type { Figure } from "../figure.ts";
+import { settledPrivateKib } from "../memory.ts";
 import type { Progress } from "../progress.ts";
-import { median, percentile } from "../statistics.ts";
+import { median, percentile, summary } from "../statistics.ts";
 import { BareHost } from "./bare-host.ts";
 import { GuestFleet } from "./guest-fleet.ts";
 import { ManagerProcess } from "./manager-process.ts";
@@ -23,10 +23,6 @@ const FLOOD_ROUNDS = 7;
 const PINGS_A_ROUND = 1500;
 const SEND_ROUNDS = 9;
 const SEND_TIMEOUT_MS = 120_000;
-
-/** Memory counts when for so long it has grown by no more than the guests' heartbeats make it. */
-const SETTLED_MS = 3000;
-const SETTLED_KIB = 1024;
 
 const JSON_MS = 500;
 
@@ -96,23 +92,6 @@ async function linking(pid: number, link: () => Promise<unknown>): Promise<Linki
   await link();
   const seconds = (performance.now() - startedAt) / 1000;
   return { seconds, kibPerLink: ((await settledPrivateKib(pid)) - before) / GUESTS };
-}
-
-async function settledPrivateKib(pid: number): Promise<number> {
-  let settled = { kib: 0, since: 0 };
-  return waitFor("the memory to settle", async () => {
-    const kib = await privateKib(pid);
-    const now = performance.now();
-    if (Math.abs(kib - settled.kib) > SETTLED_KIB) settled = { kib, since: now };
-    return now - settled.since > SETTLED_MS && kib;
-  });
-}
-
-/** proc(5): what no other process has part in. */
-async function privateKib(pid: number): Promise<number> {
-  const rollup = await readFile(`/proc/${pid}/smaps_rollup`, "utf8");
-  const kib = (field: string): number => Number(new RegExp(`^${field}: +(\\d+) kB$`, "m").exec(rollup)?.[1]);
-  return kib("Private_Clean") + kib("Private_Dirty");
 }
 
 /** Every guest sets keys as fast as its channel takes it; until all of them stand in the manager's mirror. */
@@ -202,8 +181,4 @@ async function sendAllFigure({ calls }: ManagerProcess, { bareGuests, progress }
   }
   const floorName = "bare links";
   return { name: "manager.send_all_1000_s", unit: "s", ...summary(ours), floor: median(floor), floorName };
-}
-
-function summary(values: readonly number[]): Pick<Figure, "ours" | "range"> {
-  return { ours: median(values), range: [Math.min(...values), Math.max(...values)] };
 }

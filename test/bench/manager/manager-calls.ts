@@ -3,7 +3,8 @@ import { once } from "node:events";
 import { Agent, type IncomingMessage, request } from "node:http";
 import { text } from "node:stream/consumers";
 import { readEvents } from "../../../host-cli/managed/event-stream.ts";
-import type { FleetRequest, FleetResult, Health } from "../../../shared/api/schemas.ts";
+import type { NewSubscription } from "../../../shared/api/event-schemas.ts";
+import type { FleetRequest, FleetResult, Health, NewMessage, VmSummary } from "../../../shared/api/schemas.ts";
 
 export class ManagerCalls {
   readonly #socketPath: string;
@@ -22,6 +23,20 @@ export class ManagerCalls {
 
   async ping(vm: string): Promise<void> {
     await this.#body("POST", `/v1/vms/${vm}/ping`);
+  }
+
+  /** Whether it has heard of that VM. */
+  async knows(vm: string): Promise<boolean> {
+    const { vms } = JSON.parse(await this.#body("GET", "/v1/vms")) as { vms: VmSummary[] };
+    return vms.some(({ name }) => name === vm);
+  }
+
+  async send(vm: string, message: NewMessage): Promise<void> {
+    await this.#body("POST", `/v1/vms/${vm}/messages`, message);
+  }
+
+  async subscribe(subscription: Partial<NewSubscription>): Promise<void> {
+    await this.#body("POST", "/v1/subscriptions", subscription);
   }
 
   /** The sum of a counter over all VMs, or a VM's. */
@@ -49,8 +64,8 @@ export class ManagerCalls {
     this.#agent.destroy();
   }
 
-  async #body(method: string, path: string): Promise<string> {
-    return text(await this.#ask(method, path));
+  async #body(method: string, path: string, body?: object): Promise<string> {
+    return text(await this.#ask(method, path, body));
   }
 
   async #ask(method: string, path: string, body?: object): Promise<IncomingMessage> {

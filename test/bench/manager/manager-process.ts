@@ -23,19 +23,19 @@ export class ManagerProcess implements AsyncDisposable {
     this.calls = new ManagerCalls(join(directory, "run", "manager.sock"));
   }
 
-  /** Settles when it serves. It has no VMs yet. */
-  static async start(bundle: string): Promise<ManagerProcess> {
+  /** Settles when it serves. It has no VMs yet. @param config what its configuration says beside the inventory */
+  static async start(bundle: string, config: object = {}): Promise<ManagerProcess> {
     const directory = await createTemporaryDirectory();
     await writeFile(join(directory, "vms.json"), JSON.stringify({ vms: [] }));
-    const config = join(directory, "manager.json");
-    await writeFile(config, JSON.stringify({ inventory: { files: [join(directory, "vms.json")] } }));
+    const configPath = join(directory, "manager.json");
+    await writeFile(configPath, JSON.stringify({ inventory: { files: [join(directory, "vms.json")] }, ...config }));
     const places = [`--state-dir=${join(directory, "state")}`, `--run-dir=${join(directory, "run")}`];
     // As it is shipped: its first line says how Node is to run it.
     const env = {
       ...childEnvironment,
       PATH: `${dirname(process.execPath)}${delimiter}${childEnvironment["PATH"] ?? ""}`,
     };
-    const child = spawn(join(bundle, "vmmessaged.js"), [`--config=${config}`, ...places], { env, stdio: "ignore" });
+    const child = spawn(join(bundle, "vmmessaged.js"), [`--config=${configPath}`, ...places], { env, stdio: "ignore" });
     const manager = new ManagerProcess(directory, child);
     try {
       await waitFor("the manager", () => manager.calls.linksUp().then(Number.isInteger, () => false));
@@ -53,11 +53,16 @@ export class ManagerProcess implements AsyncDisposable {
 
   /** Gives it these guests and no others; settles when all of them are linked. */
   async link(guests: readonly ListedGuest[]): Promise<void> {
+    await this.list(guests);
+    const isDone = async (): Promise<boolean> => (await this.calls.linksUp()) === guests.length;
+    await waitFor(`${guests.length} links`, isDone, { timeoutMs: LINKS_TIMEOUT_MS });
+  }
+
+  /** Gives it these guests and no others, who may be away. */
+  async list(guests: readonly ListedGuest[]): Promise<void> {
     const path = join(this.#directory, "vms.json");
     await writeFile(`${path}.new`, JSON.stringify({ vms: guests }));
     await rename(`${path}.new`, path);
-    const isDone = async (): Promise<boolean> => (await this.calls.linksUp()) === guests.length;
-    await waitFor(`${guests.length} links`, isDone, { timeoutMs: LINKS_TIMEOUT_MS });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -307,15 +307,21 @@ describe("a VM that nobody knew", () => {
     expect(new Story().read(found(status, { isResync: true })).told).toEqual(expected);
   });
 
-  it.each([false, true])("is not taken for paused when libvirt is just starting it (all read again: %s)", (isResync) => {
-    const story = new Story().read(found("Paused", { isResync, isPausedByUser: false })).later(100).libvirt("Resumed Unpaused", "Started Booted");
-    story.read(found("Running", { was: "Paused" })).later(10_000);
-    const defined = isResync ? "VM.DEFINED resync" : "VM.DEFINED";
-    expect(story.told).toEqual([defined, "VM.RUNNING >Running CREATE,RUNNING", "VM.START"]);
-    expect(new Story().read(found("Paused")).later(2_000).told).toEqual([
-      ...["VM.DEFINED", "VM.PAUSED >Paused CREATE resync"],
-    ]);
-  });
+  it.each([false, true])(
+    "is not taken for paused when libvirt is just starting it (all read again: %s)",
+    (isResync) => {
+      const story = new Story()
+        .read(found("Paused", { isResync, isPausedByUser: false }))
+        .later(100)
+        .libvirt("Resumed Unpaused", "Started Booted");
+      story.read(found("Running", { was: "Paused" })).later(10_000);
+      const defined = isResync ? "VM.DEFINED resync" : "VM.DEFINED";
+      expect(story.told).toEqual([defined, "VM.RUNNING >Running CREATE,RUNNING", "VM.START"]);
+      expect(new Story().read(found("Paused")).later(2_000).told).toEqual([
+        ...["VM.DEFINED", "VM.PAUSED >Paused CREATE resync"],
+      ]);
+    },
+  );
 
   it("is there at once when its QEMU is", () => {
     const story = new Story().read(found("Running", { inventory: QMP }));
