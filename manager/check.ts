@@ -7,6 +7,7 @@ import type { Output } from "../shared/cli/output.ts";
 import { readCertificate } from "./api/certificate.ts";
 import type { Config } from "./config.ts";
 import type { Places } from "./paths.ts";
+import { checkProgram, checkSink } from "./sinks/check-sink.ts";
 import { openSource, type SourceSpec, sourceSpecs } from "./inventory/sources.ts";
 
 /** How long an inventory may take to answer. */
@@ -50,6 +51,12 @@ export async function check({ config, places, host, uid, output, json }: CheckOp
     const { address, port } = config.console;
     await step("console", () => Promise.resolve(`would listen on ${address}:${port}`));
   }
+  const { sinks, commands, gateways } = config.events;
+  for (const sink of sinks) await step(`sink ${sink.name}`, () => checkSink(sink, config.events));
+  for (const [name, program] of Object.entries({ ...commands, ...gateways })) {
+    await step(`program ${name}`, () => checkProgram(program));
+  }
+  for (const directory of config.images.directories) await step("images", () => writable(directory));
   const failed = findings.filter(({ ok }) => !ok);
   if (json) output.json({ ok: failed.length === 0, checks: findings });
   if (failed.length > 0) throw new CommandError("failed", `${failed.length} of ${findings.length} checks failed`);

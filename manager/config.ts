@@ -118,6 +118,21 @@ const events = z.strictObject({
   ),
 });
 
+const disk = z.strictObject({
+  /** `vda` */
+  name: z.string().check(z.minLength(1)),
+  path: absolutePath,
+  /** As QEMU is started with it: it is not looked for in the disk itself, where the guest writes. */
+  format: z.string().check(z.regex(/^[a-z][a-z0-9-]{0,31}$/, "must be a format of QEMU's, as qcow2 or raw")),
+});
+
+const images = z.strictObject({
+  /** Where they may be put. */
+  directories: z._default(z.array(absolutePath), []),
+  /** The disks of VMs that libvirt does not know, by the VM's UUID or name. */
+  disks: z._default(z.record(z.string(), z.array(disk).check(z.minLength(1))), {}),
+});
+
 /** With nothing configured, events are kept and can be read. */
 const eventDefaults = {
   keep: 30 * 86_400_000,
@@ -174,7 +189,7 @@ const configFile = z.strictObject({
   ),
   events: z._default(events, eventDefaults),
   /** Where `vmmessage save` may put images. */
-  images: z._default(z.strictObject({ directories: z._default(z.array(absolutePath), []) }), { directories: [] }),
+  images: z._default(images, { directories: [], disks: {} }),
   /** What one guest may send, so that it takes nothing from the others. */
   quotas: z._default(
     z.strictObject({

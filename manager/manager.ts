@@ -22,6 +22,7 @@ import { MirrorKeeper } from "./links/mirror-keeper.ts";
 import type { Log } from "../shared/log.ts";
 import { ManagerService } from "./service/manager-service.ts";
 import { Messages } from "./delivery/messages.ts";
+import { configuredDisks } from "./images/disk.ts";
 import { libvirtDisks } from "./images/libvirt-disks.ts";
 import { Mailer } from "./sinks/mailer.ts";
 import { Metrics } from "./metrics.ts";
@@ -370,7 +371,7 @@ async function partsOver(
     log,
     directories: () => live.images.directories,
     vmOf: (id) => vms.byId(id),
-    disksOf: libvirtDisks,
+    disksOf: async (vm, inventory) => configuredDisks(live.images.disks, vm) ?? libvirtDisks(vm, inventory),
     failed,
   });
   const inventory = new Inventory({

@@ -147,9 +147,11 @@ def main():
         facts = open_facts(options.state)
         for line in sys.stdin:
             follow(json.loads(line), facts, options)
-    except (subprocess.CalledProcessError, sqlite3.OperationalError) as error:
+    except subprocess.CalledProcessError:
         # nsupdate has said why. The event is delivered again, and later ones of the VM wait for it.
-        print(error, file=sys.stderr)
+        return os.EX_TEMPFAIL
+    except sqlite3.OperationalError as error:
+        print(f"{options.state}: {error}", file=sys.stderr)
         return os.EX_TEMPFAIL
     return os.EX_OK
 

@@ -14,6 +14,15 @@ export interface Disk {
   format: string;
 }
 
+/** What root says of a VM's disks; undefined when nothing. */
+export function configuredDisks(
+  disks: Readonly<Record<string, readonly Disk[]>>,
+  { id, name }: Pick<Vm, "id" | "name">,
+): readonly Disk[] | undefined {
+  const known = new Map(Object.entries(disks).map(([vm, its]) => [vm.toLowerCase() === id ? id : vm, its]));
+  return known.get(id) ?? known.get(name);
+}
+
 /** An off VM's disks stand still. One that crashed is off too: what its disk has is what it would boot from. */
 export function isOff({ status }: Pick<Vm, "status">): boolean {
   return status === "Stopped" || status === "Crashed";

@@ -48,7 +48,7 @@ export interface ImageSaverOptions {
   directories: () => readonly string[];
   vmOf: (id: string) => KnownVm | undefined;
   /** Rejects with CommandError when the inventory cannot tell. */
-  disksOf: (vm: Vm, inventory: string) => Promise<Disk[]>;
+  disksOf: (vm: Vm, inventory: string) => Promise<readonly Disk[]>;
   /** The store failed: the manager cannot go on. */
   failed: (error: unknown) => void;
   /** Milliseconds since 1970. */

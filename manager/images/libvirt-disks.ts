@@ -82,7 +82,7 @@ function localUri(inventory: string, { name }: Pick<Vm, "name">): string {
     );
   }
   if (!inventory.startsWith(INVENTORY)) {
-    const reason = "which is not trusted with where its disks are; only libvirt's VMs can be saved";
+    const reason = "which is not trusted with where its disks are; name them in images.disks of the configuration";
     throw new CommandError("failed", `the VM '${name}' is known from ${inventory}, ${reason}`);
   }
   const uri = inventory.slice(INVENTORY.length);

@@ -54,7 +54,7 @@ export class LocalAgent implements AsyncDisposable {
   /** Returns when it answers. */
   static async start(): Promise<LocalAgent> {
     const agent = new LocalAgent(await createTemporaryDirectory());
-    await buildBundles({ outDir: agent.#path("bundle") });
+    await buildBundles({ outDir: agent.bundle });
     const places = ["--state-dir", agent.#path("state"), "--run-dir", agent.runDirectory];
     const run = ["run", "-d", "0", "--channel", `unix:${agent.channelPath}`, ...places];
     agent.#server = await LocalServer.start([...agent.command("agent"), ...run], agent.channelPath);
@@ -64,7 +64,11 @@ export class LocalAgent implements AsyncDisposable {
 
   /** How to run one of the bundled programs. */
   command(program: "agent" | "vmmessage"): string[] {
-    return [process.execPath, this.#path("bundle", `${program}.js`)];
+    return [process.execPath, join(this.bundle, `${program}.js`)];
+  }
+  /** Where the bundled programs are. */
+  get bundle(): string {
+    return this.#path("bundle");
   }
   /** Where a host connects. */
   get channelPath(): string {

@@ -114,7 +114,7 @@ export class DocsLab implements AsyncDisposable {
       await this.#reload();
       return "";
     }
-    if (READS_EVENTS.test(command)) await this.#untilQuiet();
+    if (this.#servers !== undefined && READS_EVENTS.test(command)) await this.#untilQuiet();
     const served = await this.#servers?.type(command, join(this.#directory, machineOf(prompt)));
     const printed = served ?? (await this.#shell(prompt, this.#toPrivate(prompt, command)));
     return this.#toDocumented(prompt, printed);

@@ -96,7 +96,7 @@ export class DocsServers implements AsyncDisposable {
   /** Names and places of the documents, and where they are here. */
   get names(): [documented: string, own: string][] {
     return [
-      ["amqps://vmmessage@", "amqp://vmmessage@"],
+      ["amqps://vmmessage", "amqp://vmmessage"],
       [BROKER_NAME, this.#brokerAddress],
       [RECEIVER_URL, `http://127.0.0.1:${this.#receiverPort}`],
       [RECEIVER_PORT, String(this.#receiverPort)],
@@ -162,7 +162,7 @@ export class DocsServers implements AsyncDisposable {
   async #startReceiver(program: string, output: string, cwd: string): Promise<void> {
     const file = await open(output, "a");
     const words = ["--pdeathsig=KILL", PYTHON, "-u", program];
-    this.#receiver = spawn("setpriv", words, { cwd, stdio: ["ignore", file.fd, "inherit"] });
+    this.#receiver = spawn("setpriv", words, { cwd, stdio: ["ignore", file.fd, "ignore"] });
     await file.close();
     await vi.waitUntil(() => canConnect(this.#receiverPort), { timeout: 20_000, interval: 50 });
   }

@@ -13,7 +13,7 @@ import type { FeedProgress, FeedState, ParkedEvent, Store, StoredAttempt, Stored
 import { WakeUp } from "../../wake-up.ts";
 import { withoutValue } from "../bodies.ts";
 import type { Event } from "../event.ts";
-import type { EventLog } from "../event-log.ts";
+import type { EventLog, LogPage } from "../event-log.ts";
 import type { EventMatcher } from "../filter.ts";
 import { Lanes } from "./lanes.ts";
 import type { ProgressKeeper } from "./progress-keeper.ts";
@@ -21,7 +21,8 @@ import type { ProgressKeeper } from "./progress-keeper.ts";
 /** Events that may be parked at one sink: with more, it waits for them before it takes new ones from the log. */
 export const MAX_PARKED = 1_000;
 
-const EVENTS_AT_ONCE = 1_024;
+/** Read from the log in one go: as many as are delivered at once, and more where few of them are wanted. */
+const MOST_READ_AT_ONCE = 1_024;
 
 /** A place in the log is worth writing down when so many events have been passed over. */
 const SAVE_EVERY_PASSED = 1_000;
@@ -85,6 +86,8 @@ export class Feed {
   readonly #wakeUp = new WakeUp();
   readonly #backOff = new Retries({ firstMs: FIRST_BACK_OFF_MS, longestMs: LONGEST_BACK_OFF_MS });
   readonly #stopping = new AbortController();
+  /** What comes after the batch under way, when there was more. */
+  #readAhead: { after: number; page: LogPage | Promise<LogPage> } | undefined;
   /** After the position, and parked all the same. */
   readonly #ahead: Set<number>;
   readonly #tests = new Map<unknown, (attempt: StoredAttempt) => void>();
@@ -221,9 +224,11 @@ export class Feed {
     const entries: Entry[] = [];
     const park: ParkedEvent[] = [];
     let upTo = this.#state.position;
+    let limit = this.sink.batchSize;
     const hasRoom = (): boolean => entries.length < this.sink.batchSize && this.#lanes.size < MAX_PARKED;
     while (hasRoom()) {
-      const { events, next, missed } = await this.#options.log.read(upTo, EVENTS_AT_ONCE);
+      const { events, next, missed } = await this.#read(upTo, limit);
+      limit = Math.min(2 * limit, MOST_READ_AT_ONCE);
       if (missed) this.#options.owner.missed(this, (events[0]?.position ?? next + 1) - upTo - 1);
       for (const event of events) {
         if (!hasRoom()) break;
@@ -242,6 +247,23 @@ export class Feed {
     return { entries, upTo };
   }
 
+  /** What was read while the batch before was delivered, or else now. */
+  #read(after: number, limit: number): LogPage | Promise<LogPage> {
+    const ahead = this.#readAhead;
+    this.#readAhead = undefined;
+    return ahead?.after === after ? ahead.page : this.#options.log.read(after, limit);
+  }
+
+  /** The store reads while the sink delivers. */
+  #beginReading(after: number): void {
+    const { log } = this.#options;
+    if (log.last <= after) return;
+    const page = log.read(after, this.sink.batchSize);
+    // Whoever takes the page hears of it; nobody may.
+    if (page instanceof Promise) page.catch(() => undefined);
+    this.#readAhead = { after, page };
+  }
+
   #isWanted(event: Event): boolean {
     const { id, wants } = this.#options;
     if (this.#ahead.has(event.position)) return false;
@@ -252,6 +274,7 @@ export class Feed {
 
   async #deliver({ entries, upTo }: Batch, signal: AbortSignal): Promise<void> {
     const events = entries.map(({ event }) => (this.#options.carriesValues ? event : withoutValue(event)));
+    this.#beginReading(upTo);
     const attempted = await this.sink.deliver(events, signal);
     const changes: Changes = { park: [], unpark: [], dead: [], attempts: [] };
     const unsettled = entries.filter((entry, index) => {

@@ -38,7 +38,7 @@ function published(messages: readonly Message[]): Promise<void> {
 }
 
 /** Answers the milliseconds until the last confirm. */
-serveCommands<PublishBare, number>(async ({ count }) => {
+serveCommands(async ({ count }: PublishBare) => {
   const messages = numbered(sampleEvents(count)).map(messageOf);
   const startedAt = performance.now();
   await published(messages);

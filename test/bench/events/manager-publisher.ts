@@ -7,6 +7,7 @@ import { EventLog } from "../../../manager/events/event-log.ts";
 import { Metrics } from "../../../manager/metrics.ts";
 import { AmqpSink } from "../../../manager/sinks/amqp-sink.ts";
 import { openStore } from "../../../manager/store/open-store.ts";
+import type { Store } from "../../../manager/store/store.ts";
 import type { Log } from "../../../shared/log.ts";
 import { waitFor } from "../../vm/harness/wait-for.ts";
 import { numbered, sampleEvents } from "./sample-events.ts";
@@ -28,27 +29,31 @@ const [, , port = "", exchange = "", directory = ""] = process.argv;
 const broker = { tls: false, host: "127.0.0.1", port: Number(port), vhost: "/", user: "guest", password: "guest" };
 const log: Log = { info: () => undefined, warn: unexpected, error: unexpected };
 const metrics = new Metrics();
-let eventLog: EventLog | undefined;
 /** Of the round: how many are to be confirmed still, and who waits for it. */
 let unconfirmed = 0;
 let confirmed = Promise.withResolvers<undefined>();
 
-const store = await openStore({
-  directory,
-  log,
-  onFailure: failed,
-  onAppended: (events) => {
-    metrics.events(events);
-    eventLog?.appended(events);
-  },
-});
-eventLog = new EventLog(store, await store.eventLog());
-const dispatcher = new Dispatcher({ store, log: eventLog, logger: log, attempted, failed });
-
-/** Answers milliseconds. */
-serveCommands<PublishOurs, number>(({ path, count }) => rounds[path](count));
+const { store, dispatcher } = await openOutbox();
 
 const rounds = { outbox: throughOutbox, append: intoLog, sink: throughSink };
+
+/** Answers milliseconds. */
+serveCommands(({ path, count }: PublishOurs) => rounds[path](count));
+
+async function openOutbox(): Promise<{ store: Store; dispatcher: Dispatcher }> {
+  let eventLog: EventLog | undefined;
+  const opened = await openStore({
+    directory,
+    log,
+    onFailure: failed,
+    onAppended: (events) => {
+      metrics.events(events);
+      eventLog?.appended(events);
+    },
+  });
+  eventLog = new EventLog(opened, await opened.eventLog());
+  return { store: opened, dispatcher: new Dispatcher({ store: opened, log: eventLog, logger: log, attempted, failed }) };
+}
 
 async function throughOutbox(count: number): Promise<number> {
   const sink = await connectedSink();

@@ -59,8 +59,8 @@ export class WorkerProcess<Command extends object, Answer> implements AsyncDispo
 }
 
 /** The program's side: does what it is told, until whoever started it is gone. */
-export function serveCommands<Command, Answer>(obey: (command: Command) => Promise<Answer>): void {
-  const tell = (told: Told<Answer | undefined>): void => void process.send?.(told);
+export function serveCommands<Command>(obey: (command: Command) => Promise<unknown>): void {
+  const tell = (told: Told<unknown>): void => void process.send?.(told);
   process.on("message", (command: Command) => {
     obey(command).then(
       (answer) => {

@@ -49,9 +49,9 @@ function run(input: string, server = bind.address): Promise<Run> {
   });
 }
 
-/** Each is delivered, in this order. */
+/** All are taken, in this order, by a program that was just started: what it knows of earlier ones is on disk. */
 async function told(...events: Event[]): Promise<void> {
-  for (const event of events) expect(await run(bodyOf(event))).toMatchObject({ exitCode: 0 });
+  expect(await run(events.map(bodyOf).join(""))).toMatchObject({ exitCode: 0 });
 }
 
 function bodyOf(event: Event): string {

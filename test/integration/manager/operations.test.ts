@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Health } from "../../../shared/api/schemas.ts";
 import { AgentUnderTest } from "../support/agents.ts";
+import { freePort } from "../support/rabbitmq.ts";
 import { ManagerUnderTest } from "../support/managers.ts";
 import { selfSigned } from "./cli/certificates.ts";
 
@@ -112,6 +113,28 @@ describe("vmmessaged check", () => {
     const failed = checks.filter((finding) => !finding.ok).map(({ found }) => found);
     expect(failed).toHaveLength(2);
     expect(failed.join("\n")).toMatch(/none\.json[^]*none\.pem/);
+  });
+
+  test("says which sinks cannot be delivered to, and why, without a password", async () => {
+    const place = await directory();
+    const closed = await freePort();
+    const sinks = [
+      { name: "bus", type: "amqp", url: `amqp://guest:sEcret@127.0.0.1:${closed}` },
+      { name: "ops", type: "mail", to: ["ops@example.com"] },
+      { name: "pager", type: "command", command: "page" },
+      { name: "hook", type: "webhook", url: "https://example.com/", secretFiles: [join(place, "none.secret")] },
+    ];
+    const mail = { host: "127.0.0.1", port: closed, from: "vms@example.com" };
+    const events = { sinks, mail, commands: { page: { run: [join(place, "none")] } } };
+    await writeFile(join(place, "manager.json"), JSON.stringify({ inventory: {}, events }));
+    const args = [`--config=${join(place, "manager.json")}`, `--state-dir=${place}/s`, `--run-dir=${place}/r`];
+    const outcome = await vmmessaged(["check", ...args]);
+    expect(outcome.code).toBe(2);
+    expect(outcome.stdout).toMatch(/^FAIL +sink bus: .*refused/m);
+    expect(outcome.stdout).toMatch(/^FAIL +sink ops: .*refused/m);
+    expect(outcome.stdout).toMatch(/^FAIL +sink pager: cannot run .*none/m);
+    expect(outcome.stdout).toMatch(/^FAIL +sink hook: .*none\.secret/m);
+    expect(outcome.stdout + outcome.stderr).not.toContain("sEcret");
   });
 });
 

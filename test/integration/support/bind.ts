@@ -1,9 +1,8 @@
 /** A real BIND of its own: one zone that may be updated with a TSIG key, a private directory, a free port of loopback. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
-import { existsSync } from "node:fs";
-import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
 import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { promisify } from "node:util";
@@ -15,12 +14,6 @@ const START_TIMEOUT_MS = 30_000;
 const PATH = [process.env["PATH"] ?? "", "/usr/sbin"].join(delimiter);
 
 const run = promisify(execFile);
-
-export interface BindFiles {
-  /** Statements with the zone and its key. */
-  config: string;
-  zoneFile: string;
-}
 
 export class BindUnderTest implements AsyncDisposable {
   readonly zone: string;
@@ -37,8 +30,9 @@ export class BindUnderTest implements AsyncDisposable {
   /** Settles when it answers for the zone. */
   static async start(zone: string): Promise<BindUnderTest> {
     const bind = await BindUnderTest.make(zone);
-    await bind.makeKey();
-    await bind.configure({ config: zoneConfig(zone, bind), zoneFile: EMPTY_ZONE });
+    await bind.#makeKey();
+    await writeFile(bind.#zonePath, EMPTY_ZONE);
+    await bind.configure(bind.#zoneStatements);
     await bind.restart();
     return bind;
   }
@@ -53,24 +47,14 @@ export class BindUnderTest implements AsyncDisposable {
     return join(this.directory, "vmmessage-dns.key");
   }
 
-  get zonePath(): string {
-    return join(this.directory, "zone");
-  }
-
   /** `ADDRESS:PORT` */
   get address(): string {
     return `127.0.0.1:${this.port}`;
   }
 
-  async makeKey(): Promise<void> {
-    const { stdout } = await run("tsig-keygen", ["vmmessage-dns"], { env: { PATH } });
-    await writeFile(this.keyPath, stdout, { mode: 0o600 });
-  }
-
-  /** A zone file that is there already stays: it has what updates changed. */
-  async configure({ config, zoneFile }: BindFiles): Promise<void> {
-    await writeFile(join(this.directory, "named.conf"), `${this.#options}\n${config}`);
-    if (!existsSync(this.zonePath)) await writeFile(this.zonePath, zoneFile);
+  /** @param statements the zone and its key */
+  async configure(statements: string): Promise<void> {
+    await writeFile(join(this.directory, "named.conf"), `${this.#options}\n${statements}`);
   }
 
   /** With what it had: updates are in its journal. */
@@ -120,6 +104,25 @@ export class BindUnderTest implements AsyncDisposable {
     return this.close();
   }
 
+  get #zonePath(): string {
+    return join(this.directory, "zone");
+  }
+
+  get #zoneStatements(): string {
+    return `include "${this.keyPath}";
+zone "${this.zone}" {
+  type primary;
+  file "${this.#zonePath}";
+  update-policy { grant vmmessage-dns zonesub A AAAA; };
+};
+`;
+  }
+
+  async #makeKey(): Promise<void> {
+    const { stdout } = await run("tsig-keygen", ["vmmessage-dns"], { env: { PATH } });
+    await writeFile(this.keyPath, stdout, { mode: 0o600 });
+  }
+
   /** Nothing that it would share with another one of this machine. */
   get #options(): string {
     return `options {
@@ -148,16 +151,6 @@ const EMPTY_ZONE = `$TTL 60
 @ IN SOA localhost. root.localhost. 1 3600 600 86400 60
 @ IN NS localhost.
 `;
-
-function zoneConfig(zone: string, { keyPath, zonePath }: BindUnderTest): string {
-  return `include "${keyPath}";
-zone "${zone}" {
-  type primary;
-  file "${zonePath}";
-  update-policy { grant vmmessage-dns zonesub A AAAA; };
-};
-`;
-}
 
 /** Of UDP: most answers go over it. Somebody else may take it, or the TCP port, before it is used, which no test has met. */
 async function freePort(): Promise<number> {

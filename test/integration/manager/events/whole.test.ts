@@ -1,8 +1,10 @@
 /** What happens in a real guest and in a real manager, as events: to whom they are shown, and what they never carry. */
-import { readFile, readdir } from "node:fs/promises";
+import { execFile } from "node:child_process";
+import { mkdir, readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { EventPage, ShownEvent, Subscription } from "../../../../shared/api/event-schemas.ts";
+import type { EventPage, ImageSave, ShownEvent, Subscription } from "../../../../shared/api/event-schemas.ts";
 import { AgentUnderTest } from "../../support/agents.ts";
 import { type Credentials, ManagerUnderTest } from "../../support/managers.ts";
 
@@ -235,6 +237,34 @@ describe("who sees events", () => {
   });
 });
 
+describe("saving an image", () => {
+  test("of a VM that only the configuration knows the disk of, when it is off", async () => {
+    const disk = join(manager.directory, "web2.raw");
+    const images = join(manager.directory, "images");
+    await mkdir(images);
+    await promisify(execFile)("qemu-img", ["create", "-q", "-f", "raw", disk, "8M"]);
+    await manager.list([{ name: "web2", uuid, socket: join(manager.directory, "none") }]);
+    const disks = { web2: [{ name: "vda", path: disk, format: "raw" }] };
+    await manager.configure({ images: { directories: [images], disks } });
+    manager.signal("SIGHUP");
+    await vi.waitFor(async () => {
+      expect((await manager.vm(uuid)).name).toBe("web2");
+      expect(await manager.logged("reloaded")).toHaveLength(1);
+    }, SOON);
+    const asked = await manager.post<ImageSave>(`/v1/vms/${uuid}/image-saves`, { directory: images });
+    expect(asked.status).toBe(200);
+    const saved = await vi.waitFor(async () => {
+      const { body } = await manager.get<ImageSave>(`/v1/image-saves/${asked.body.id}`);
+      expect(body).toMatchObject({ state: "done" });
+      return body;
+    }, SOON);
+    const { stdout } = await promisify(execFile)("qemu-img", ["compare", disk, saved.image?.path ?? ""]);
+    expect(stdout).toContain("identical");
+    const told = (await events("&type=IMAGE.SAVE")).map(({ newState }) => newState);
+    expect(told).toEqual(["Scheduled", "Started", "Completed"]);
+  });
+});
+
 describe("a sink of a subscription", () => {
   test("is tried, gives up, keeps dead letters, delivers again, and stands where it stood after a restart", async () => {
     const made = await manager.post<Subscription>("/v1/subscriptions", {
@@ -250,11 +280,11 @@ describe("a sink of a subscription", () => {
     const deliveries = async (): Promise<unknown[]> => {
       return (await manager.get<{ deliveries: unknown[] }>(`${sink}/deliveries`)).body.deliveries;
     };
-    await vi.waitFor(async () => expect(await deliveries()).toHaveLength(2), SOON);
+    await vi.waitUntil(async () => (await deliveries()).length === 2, SOON);
     expect(
       (await manager.post<{ redelivered: number }>(`${sink}/redeliver`, { events: [one.id] })).body.redelivered,
     ).toBe(1);
-    await vi.waitFor(async () => expect(await deliveries()).toHaveLength(3), SOON);
+    await vi.waitUntil(async () => (await deliveries()).length === 3, SOON);
     const ids = (await readFile(written(), "utf8"))
       .split("\n")
       .slice(0, -1)
@@ -265,7 +295,7 @@ describe("a sink of a subscription", () => {
     await manager.start();
     await manager.untilLink("web1", "up");
     await agent.run("-e", "TWO");
-    await vi.waitFor(async () => expect(await deliveries()).toHaveLength(4), SOON);
+    await vi.waitUntil(async () => (await deliveries()).length === 4, SOON);
     expect((await manager.post(`${sink}/redeliver`, { events: ["no-such-event"] })).status).toBeGreaterThanOrEqual(400);
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { bytesInWords } from "../../../../manager/images/bytes-in-words.ts";
-import { chooseDisk } from "../../../../manager/images/disk.ts";
+import { configuredDisks, chooseDisk } from "../../../../manager/images/disk.ts";
 import { safeFileName } from "../../../../manager/images/image-file.ts";
 import { libvirtDisks, readDisks } from "../../../../manager/images/libvirt-disks.ts";
 
@@ -54,6 +54,14 @@ describe("the disks of a libvirt domain", () => {
   ])("cannot be told of one of %s", async (inventory, reason) => {
     await expect(libvirtDisks(web1, inventory)).rejects.toThrow(reason);
   });
+});
+
+test("disks that the configuration names are found by the VM's name and by its UUID in either case", () => {
+  const disks = [{ name: "vda", path: "/d/vda", format: "raw" }];
+  expect(configuredDisks({ [web1.name]: disks }, web1)).toBe(disks);
+  expect(configuredDisks({ [web1.id.toUpperCase()]: disks }, web1)).toBe(disks);
+  expect(configuredDisks({ constructor: disks }, web1)).toBeUndefined();
+  expect(configuredDisks({}, { id: web1.id, name: "constructor" })).toBeUndefined();
 });
 
 test("the disk is the first unless another is named, and one that is not there is an error with those that are", () => {

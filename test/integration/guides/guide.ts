@@ -1,0 +1,87 @@
+/** A guide that is played from its beginning to its end: its files are put in their places, its commands are typed. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, vi } from "vitest";
+import { type GuideLab, type Prompt, root } from "./lab.ts";
+
+/** What a guide shows is there when its reader has typed the next line; here it takes as long as it takes. */
+const SOON = { timeout: 30_000, interval: 200 };
+
+/** What only looks, and may be typed again until it shows what the guide says. */
+const LOOKS = /^(?:dig|vmmessage (?:events|sinks?|health|-v \S+ -q)|cat|ls)\b(?!.*(?:\| | test ))/;
+
+interface Block {
+  /** Of ```json title=FILE: the file it is. */
+  title: string | undefined;
+  isConsole: boolean;
+  text: string;
+}
+
+interface Step {
+  prompt: Prompt;
+  command: string;
+  shown: string;
+}
+
+export function textOf(guide: string): string {
+  return readFileSync(join(root, "docs", "guides", guide), "utf8");
+}
+
+/** The files that a guide leads to. */
+export function linksOf(guide: string): string[] {
+  return [...textOf(guide).matchAll(/\]\((?!https?:)([^)#]+)[^)]*\)/g)].map(([, path = ""]) => {
+    return join(root, "docs", "guides", path);
+  });
+}
+
+/** @param elsewhere what a block with another title than a path's is for */
+export async function play(
+  guide: string,
+  lab: GuideLab,
+  elsewhere: Readonly<Record<string, (text: string) => Promise<void>>> = {},
+): Promise<void> {
+  for (const { title, isConsole, text } of blocksOf(guide)) {
+    if (isConsole) for (const step of stepsOf(text)) await playStep(step, lab);
+    else if (title?.startsWith("/") === true) await lab.place(title, text);
+    else if (title !== undefined) await elsewhere[title]?.(text);
+  }
+}
+
+function blocksOf(guide: string): Block[] {
+  return [...textOf(guide).matchAll(/^```(\w+)(?: title=(\S+))?\n([^]*?)^```$/gm)].map(
+    ([, language, title, text = ""]) => ({ title, isConsole: language === "console", text }),
+  );
+}
+
+/** A command goes on in the next line after a backslash, as in a shell. */
+function stepsOf(text: string): Step[] {
+  const step = /^(host# |guest# )((?:.*\\\n)*.*)\n((?:(?!(?:host|guest)# ).*\n)*)/gm;
+  const steps = [...text.matchAll(step)].map(([, prompt, command = "", shown = ""]) => {
+    return { prompt: prompt as Prompt, command, shown };
+  });
+  expect(steps.length, `a prompt in: ${text}`).toBeGreaterThan(0);
+  return steps;
+}
+
+async function playStep({ prompt, command, shown }: Step, lab: GuideLab): Promise<void> {
+  const played = async (): Promise<void> => {
+    const printed = await lab.type(prompt, command);
+    console.log(`###${prompt}${command}\n${printed}`); if (process.env["SHOW"]) return;
+    expect(`${prompt}${command}\n${comparable(printed)}`).toBe(`${prompt}${command}\n${comparable(shown)}`);
+  };
+  await (LOOKS.test(command) ? vi.waitFor(played, SOON) : played());
+}
+
+/** Without what is different in each run: ids, times, durations, and the widths of columns. */
+export function comparable(text: string): string {
+  return text
+    .trimEnd()
+    .replace(/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, "UUID")
+    .replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, "TIME")
+    .replace(/\b\d+(?:\.\d+)? ms\b/g, "N ms")
+    // Of a table of deliveries.
+    .replace(/(?<= (?:delivered|failed|dead) +)\d+/g, "N")
+    .replace(/\b\d+ (?:second|minute|hour)s? ago\b/g, "N ago")
+    .replace(/ +$/gm, "")
+    .replace(/(?<=\S) {2,}/g, "  ");
+}
