@@ -33,8 +33,8 @@ ALL_EVENTS_OF_A_VM = re.compile(r"#|\*\.\*\.\*\.[^.]+\.[^.]+")
 def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("bindings", nargs="+", metavar="BINDING-KEY", help="'*.*.*.VirtualMachine.*': every event of every VM")
-    parser.add_argument("--url", required=True, help="amqp://USER@HOST/")
-    parser.add_argument("--password-file", required=True, type=pathlib.Path)
+    parser.add_argument("--url-file", required=True, type=pathlib.Path, metavar="FILE",
+                        help="it holds amqp://USER:PASSWORD@HOST/, or amqps://")
     parser.add_argument("--exchange", default="cloudstack-events")
     parser.add_argument("--queue", required=True)
     parser.add_argument("--state", required=True, metavar="FILE", help="an SQLite database, made when it is missing")
@@ -76,6 +76,14 @@ def gap(last, sequence):
     return f"{last + 1} is missing" if sequence == last + 2 else f"{last + 1} to {sequence - 1} are missing"
 
 
+def line(name, sequence, event, is_late):
+    data = event["data"]
+    what = data.get("newState", data.get("key"))
+    # A key is a guest's word: repr() leaves nothing in it that a terminal would obey.
+    parts = [f"{name}:", str(sequence), event["type"].removeprefix("org.vmmessage."), what and repr(what), is_late and "(late)"]
+    return " ".join(part for part in parts if part)
+
+
 def handle(event, memory, reports_gaps):
     if memory.has(event["id"]):
         return
@@ -85,9 +93,7 @@ def handle(event, memory, reports_gaps):
     missing = gap(last, sequence) if reports_gaps else None
     if missing is not None:
         print(f"{name}: {missing}")
-    late = " (late)" if last is not None and sequence <= last else ""
-    what = data["newState"] if "newState" in data else data.get("key", "")
-    print(f"{name}: {sequence} {event['type'].removeprefix('org.vmmessage.')} {what!r}{late}", flush=True)
+    print(line(name, sequence, event, is_late=last is not None and sequence <= last), flush=True)
     # Whoever is killed before this line does the work above again: what must not be done twice belongs into this
     # transaction, or has to be harmless the second time.
     memory.note(event["id"], vm, sequence)
@@ -106,8 +112,7 @@ def take(channel, delivery, body, memory, reports_gaps):
 def consume(options, memory):
     """Returns when the queue is empty and that is the end."""
     reports_gaps = all(ALL_EVENTS_OF_A_VM.fullmatch(key) for key in options.bindings)
-    parameters = pika.URLParameters(options.url)
-    parameters.credentials.password = options.password_file.read_text().strip()
+    parameters = pika.URLParameters(options.url_file.read_text().strip())
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
         channel.queue_declare(options.queue, durable=True)

@@ -30,7 +30,7 @@ export class ManagedImages implements ImageService {
       assertMayDo(who, "admin");
       return images.save(image, who.name, vm);
     };
-    return audited(who, "image.save", save, vm.ref);
+    return audited(who, { action: "image.save", vm: vm.ref }, save);
   }
 
   list(who: Principal, name: string | undefined): ImageSave[] {
@@ -69,7 +69,7 @@ export class ManagedImages implements ImageService {
   async cancel(who: Principal, id: string): Promise<ImageSave> {
     const { vm } = this.show(who, id);
     const { audited, images } = this.#parts;
-    return audited(who, "image.cancel", () => images.cancel(id), vm);
+    return audited(who, { action: "image.cancel", vm }, () => images.cancel(id));
   }
 
   /** By its VM's present name, as long as it has one. */

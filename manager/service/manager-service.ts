@@ -23,7 +23,7 @@ import type {
   VmSummary,
 } from "../../shared/api/schemas.ts";
 import { linkStates } from "../../shared/api/schemas.ts";
-import { asFailure, CommandError } from "../../shared/cli/failure.ts";
+import { CommandError } from "../../shared/cli/failure.ts";
 import { listAll } from "../../shared/list-all.ts";
 import { MAX_PAYLOAD } from "../../shared/protocol/limits.ts";
 import type { Result, WireEntry } from "../../shared/protocol/message.ts";
@@ -64,7 +64,7 @@ import { WakeUp } from "../wake-up.ts";
 import { managerEvent, vmEvent } from "../events/event.ts";
 import type { EventHub } from "../events/event-hub.ts";
 import type { ImageSaver } from "../images/image-saver.ts";
-import { auditedBy } from "./audited.ts";
+import { type Audited, auditedBy, type Deed } from "./audited.ts";
 import { EventLogService } from "./event-log-service.ts";
 import type { EventService, ImageService, SinkService, SubscriptionService } from "./event-service.ts";
 import { ManagedImages } from "./image-service.ts";
@@ -108,12 +108,16 @@ export class ManagerService implements Service {
   readonly subscriptions: SubscriptionService;
   readonly images: ImageService;
   readonly #parts: ServiceParts;
+  readonly #audited: Audited;
+  readonly #failureAudited: Audited;
 
   constructor(parts: ServiceParts) {
     const { store, vms, events, images, audit } = parts;
     const { dispatcher, subscriptions, log } = events;
-    const audited = auditedBy(audit);
+    const { audited, failureAudited } = auditedBy(audit);
     this.#parts = parts;
+    this.#audited = audited;
+    this.#failureAudited = failureAudited;
     this.events = new EventLogService(events.reader);
     this.sinks = new ManagedSinks({ store, dispatcher, subscriptions, log, audited });
     this.subscriptions = new ManagedSubscriptions({ subscriptions, dispatcher, vms, audited });
@@ -133,7 +137,7 @@ export class ManagerService implements Service {
   async forgetVm(who: Principal, name: string): Promise<void> {
     assertMayDo(who, "admin");
     const vm = this.#parts.vms.resolve(who, name);
-    await this.#audited(who, { action: "vm.forget", vm }, () => {
+    await this.#audited(who, { action: "vm.forget", vm: vm.ref }, () => {
       const { inventory } = this.#parts;
       if (inventory.find(vm.vm.id).type === "found" && !inventory.forget(vm.vm.id)) {
         throw new CommandError("conflict", `'${vm.vm.name}' is still in ${vm.inventory}; remove it there first`);
@@ -154,7 +158,7 @@ export class ManagerService implements Service {
 
   async getKey(who: Principal, name: string, key: string): Promise<KeyAnswer> {
     const vm = this.#parts.vms.resolve(who, name);
-    return this.#audited(who, { action: "get", vm, keys: [key] }, () => {
+    return this.#audited(who, { action: "get", vm: vm.ref, keys: [key] }, () => {
       assertMayUseKey(who, key);
       return this.#keyOf(who, vm, key);
     });
@@ -162,7 +166,9 @@ export class ManagerService implements Service {
 
   async listKeys(who: Principal, name: string, prefix: string): Promise<KeyList> {
     const vm = this.#parts.vms.resolve(who, name);
-    return this.#audited(who, { action: "list", vm, keys: [`${prefix}*`] }, () => this.#keysOf(who, vm, prefix));
+    return this.#audited(who, { action: "list", vm: vm.ref, keys: [`${prefix}*`] }, () =>
+      this.#keysOf(who, vm, prefix),
+    );
   }
 
   async *watchKeys(
@@ -172,7 +178,7 @@ export class ManagerService implements Service {
     signal: AbortSignal,
   ): AsyncGenerator<WatchEvent> {
     const vm = this.#parts.vms.resolve(who, name);
-    await this.#audited(who, { action: "watch", vm, keys: [`${prefix}*`] }, () => Promise.resolve());
+    await this.#audited(who, { action: "watch", vm: vm.ref, keys: [`${prefix}*`] }, () => Promise.resolve());
     const place = vm.mirror.startWatch(since);
     const news = new WakeUp();
     const stopListening = vm.onChange(() => {
@@ -207,7 +213,7 @@ export class ManagerService implements Service {
 
   async send(who: Principal, name: string, message: NewMessage, signal?: AbortSignal): Promise<Receipt> {
     const vm = this.#parts.vms.resolve(who, name);
-    const deed: Deed = { ...deedOf(message), vm };
+    const deed: Deed = { ...deedOf(message), vm: vm.ref };
     const receipt = await this.#audited(who, deed, async () => {
       assertMaySend(who, message);
       const sending = await this.#parts.messages.keepOne(vm, message, who.name);
@@ -244,7 +250,7 @@ export class ManagerService implements Service {
 
   async listReceived(who: Principal, name: string, limit = DEFAULT_LIST_LIMIT): Promise<ReceivedMessage[]> {
     const vm = this.#parts.vms.resolve(who, name);
-    return this.#audited(who, { action: "received", vm, keys: ["*"] }, async () => {
+    return this.#audited(who, { action: "received", vm: vm.ref, keys: ["*"] }, async () => {
       const messages = await this.#parts.store.receivedFrom(vm.vm.id, limitBeforeFilter(who, limit));
       const now = Date.now();
       const set = vm.mirror.list("", now).filter(({ setBy }) => setBy === "guest");
@@ -510,40 +516,6 @@ export class ManagerService implements Service {
       resolve(work());
     });
   }
-
-  /**
-   * Does the work and writes down how it went, before anybody is told. A manager that is killed between the two leaves what
-   * was done without its record; of a message, its receipt says who sent it.
-   */
-  async #audited<T>(who: Principal, deed: Deed, work: () => Promise<T>): Promise<T> {
-    const result = await this.#failureAudited(who, deed, work);
-    await this.#record(who, deed, "ok");
-    return result;
-  }
-
-  /** Does the work, whose success the caller writes down. */
-  async #failureAudited<T>(who: Principal, deed: Deed, work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      const failure = asFailure(error);
-      await this.#record(who, deed, failure instanceof CommandError ? failure.code : "internal");
-      throw failure;
-    }
-  }
-
-  #record(who: Principal, { vm, ...deed }: Deed, outcome: string): Promise<void> {
-    return this.#parts.audit.record({ who, ...deed, ...(vm && { vm: vm.ref }), outcome });
-  }
-}
-
-/** What somebody did, for the audit log. */
-interface Deed {
-  action: string;
-  vm?: ManagedVm;
-  keys?: string[];
-  messageId?: string | undefined;
-  values?: Record<string, string> | undefined;
 }
 
 function deedOf(message: NewMessage): Omit<Deed, "vm"> {

@@ -64,7 +64,7 @@ export class ManagedSinks implements SinkService {
   redeliver(who: Principal, sink: string, events: readonly string[] | undefined): Promise<number> {
     const { id } = this.#resolve(who, sink);
     assertMayDo(who, "write");
-    return this.#parts.audited(who, `sink.redeliver ${id}`, async () => {
+    return this.#parts.audited(who, { action: `sink.redeliver ${id}` }, async () => {
       for (const event of events ?? []) await this.#assertMayHave(who, event);
       return this.#parts.dispatcher.redeliver(id, events);
     });
@@ -73,7 +73,7 @@ export class ManagedSinks implements SinkService {
   enable(who: Principal, sink: string): Promise<SinkSummary> {
     const feed = this.#resolve(who, sink);
     assertMayDo(who, "write");
-    return this.#parts.audited(who, `sink.enable ${feed.id}`, () => {
+    return this.#parts.audited(who, { action: `sink.enable ${feed.id}` }, () => {
       feed.enable();
       return Promise.resolve(sinkSummary(feed));
     });
@@ -85,7 +85,7 @@ export class ManagedSinks implements SinkService {
     if (feed.state.disabled !== undefined) {
       throw new CommandError("conflict", `the sink ${feed.id} is disabled: ${feed.state.disabled}; enable it first`);
     }
-    return this.#parts.audited(who, `sink.test ${feed.id}`, async () =>
+    return this.#parts.audited(who, { action: `sink.test ${feed.id}` }, async () =>
       shownAttempt(await this.#test(who, feed, signal)),
     );
   }

@@ -54,7 +54,7 @@ export class ManagedSubscriptions implements SubscriptionService {
   }
 
   remove(who: Principal, id: string): Promise<void> {
-    return this.#parts.audited(who, `subscription.remove ${id}`, () => {
+    return this.#parts.audited(who, { action: `subscription.remove ${id}` }, () => {
       this.#resolve(who, id);
       return this.#parts.subscriptions.remove(id);
     });
@@ -72,7 +72,7 @@ export class ManagedSubscriptions implements SubscriptionService {
       assertMayDo(who, "write");
       return this.#shownNotify(await this.#parts.subscriptions.addNotify(ref, request, who));
     };
-    return this.#parts.audited(who, "notify.add", add, ref);
+    return this.#parts.audited(who, { action: "notify.add", vm: ref }, add);
   }
 
   removeNotify(who: Principal, name: string, id: string): Promise<void> {
@@ -87,11 +87,11 @@ export class ManagedSubscriptions implements SubscriptionService {
       }
       await this.#parts.subscriptions.removeNotify(id);
     };
-    return this.#parts.audited(who, `notify.remove ${id}`, remove, ref);
+    return this.#parts.audited(who, { action: `notify.remove ${id}`, vm: ref }, remove);
   }
 
   #changed(who: Principal, action: string, change: () => Promise<SubscriptionRecord>): Promise<Subscription> {
-    return this.#parts.audited(who, action, async () => {
+    return this.#parts.audited(who, { action }, async () => {
       assertMayDo(who, "write");
       return this.#shown(await change());
     });

@@ -104,6 +104,9 @@ export class DocsLab implements AsyncDisposable {
 
   /** Types a line of shell at a machine's prompt; settles with what it prints, in the documents' paths and names. */
   async type(prompt: Prompt, command: string): Promise<string> {
+    if (this.#servers !== undefined && READS_EVENTS.test(command)) await this.#untilQuiet();
+    const served = await this.#servers?.type(command, join(this.#directory, machineOf(prompt)));
+    if (served !== undefined) return this.#toDocumented(prompt, served);
     const virsh = /^virsh (start|shutdown) (\w+)$/.exec(command);
     if (virsh !== null) return this.#virsh(virsh[1] === "start" ? "start" : "shutdown", virsh[2] as VmName);
     if (/^vmmessaged .*&$/.test(command)) {
@@ -114,9 +117,7 @@ export class DocsLab implements AsyncDisposable {
       await this.#reload();
       return "";
     }
-    if (this.#servers !== undefined && READS_EVENTS.test(command)) await this.#untilQuiet();
-    const served = await this.#servers?.type(command, join(this.#directory, machineOf(prompt)));
-    const printed = served ?? (await this.#shell(prompt, this.#toPrivate(prompt, command)));
+    const printed = await this.#shell(prompt, this.#toPrivate(prompt, command));
     return this.#toDocumented(prompt, printed);
   }
 

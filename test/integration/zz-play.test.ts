@@ -1,10 +1,10 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "vitest";
 import { DocsLab, type Prompt } from "./docs-lab.ts";
 
 const MARKS =
   /whsec_[A-Za-z0-9+/]{43}=|\b[0-9a-f]{16}:\d+\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|vmm_[0-9a-f]{16}_[A-Za-z0-9_-]{43}|\b(?:[0-9a-f]{32}){1,2}\b|\b[0-9a-f]{16}\b(?!-)/g;
-test("play", { timeout: 400_000 }, async () => {
+test("play", { timeout: 220_000 }, async () => {
   await using lab = await DocsLab.open({ hasManager: process.env["HAS_MANAGER"] === "1", hasServers: process.env["NO_SERVERS"] !== "1" });
   const document = process.env["DOC"] ?? "docs/events.md";
   const marks: Record<string, string> = JSON.parse(process.env["MARKS"] ?? "{}");
@@ -19,6 +19,7 @@ test("play", { timeout: 400_000 }, async () => {
       out.push("```console");
       const step = /^(host# |guest# |db1# |desk\$ )((?:.*\\\n)*.*)\n((?:(?!(?:host|guest|db1)# |desk\$ ).*\n)*)/gm;
       for (const [, prompt = "", command = ""] of text.matchAll(step)) {
+        appendFileSync("/tmp/progress", `${new Date().toISOString()} ${command}\n`);
         const printed = await lab.type(prompt as Prompt, sub(command));
         out.push(`${prompt}${command}\n${printed.trimEnd()}`);
         last = printed.match(MARKS) ?? [];

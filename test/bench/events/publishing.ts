@@ -10,7 +10,7 @@ import type { PublishOurs } from "./manager-publisher.ts";
 import { WorkerProcess } from "./worker-process.ts";
 
 const EVENTS = 10_000;
-const ROUNDS = 5;
+const ROUNDS = 7;
 
 const EXCHANGE = "bench-publishing";
 const QUEUE = "bench-publishing";

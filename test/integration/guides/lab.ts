@@ -10,7 +10,7 @@
  */
 import { execFile } from "node:child_process";
 import { chmod, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
-import { hostname, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { AgentUnderTest } from "../support/agents.ts";
 import { ManagerUnderTest } from "../support/managers.ts";
@@ -166,7 +166,7 @@ export class GuideLab implements AsyncDisposable {
       (all, [documented, own]) => all.replaceAll(own, documented),
       printed,
     );
-    return text.replaceAll(this.#root, "").replaceAll(hostname(), "hv1");
+    return text.replaceAll(this.#root, "");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
