@@ -25,6 +25,7 @@ import { Messages } from "./delivery/messages.ts";
 import { configuredDisks } from "./images/disk.ts";
 import { libvirtDisks } from "./images/libvirt-disks.ts";
 import { Mailer } from "./sinks/mailer.ts";
+import { newRateLimits } from "./sinks/rate-limits.ts";
 import { Metrics } from "./metrics.ts";
 import { type Places, SOCKET_NAME } from "./paths.ts";
 import { type Closable, RunningSet } from "./running-set.ts";
@@ -130,7 +131,12 @@ export class Manager {
       start: (spec) => {
         const source = openSource(spec, options.host, events);
         inventory.add(source);
-        return Promise.resolve({ close: () => inventory.remove(source.name) });
+        return Promise.resolve({
+          close: async () => {
+            await inventory.remove(source.name);
+            await events.subscriptions.inventorySays(source.name, []);
+          },
+        });
       },
     });
     this.#inventoryEnded = inventory.run([], this.#endInventory.signal);
@@ -215,10 +221,18 @@ export class Manager {
       ["inventory", () => this.#sources.apply(sourceSpecs(config, uid))],
       // Whoever asks first shall not hear that there are no VMs.
       ["inventory", () => Promise.race([inventory.spoken(), pause(FIRST_WORD_MS), aborted(this.#stopping.signal)])],
+      ["events", () => this.#forgetStrayNotifications()],
       ["doors", () => this.#doors.apply(doorsOf(config, places))],
       ["consoles", () => this.#consoles.apply(config.console === undefined ? [] : [config.console])],
       ["certificates", () => this.#reloadCertificates()],
     ];
+  }
+
+  /** Of inventories that are away nobody knows what they wish. */
+  async #forgetStrayNotifications(): Promise<void> {
+    const { inventory, events } = this.#parts;
+    const sources = inventory.sources();
+    if (sources.every(({ isConnected }) => isConnected)) await events.subscriptions.inventoriesSpoke();
   }
 
   async #reloadCertificates(): Promise<void> {
@@ -343,7 +357,7 @@ async function partsOver(
     store,
     eventLog,
     log,
-    context: { host, config: () => live.events, mailer, log },
+    context: { host, config: () => live.events, mailer, limits: newRateLimits(), log },
     rightsOf: (user) => accounts.rightsOf(user),
     attempted: (sink, outcome) => {
       metrics.attempted(sink, outcome);

@@ -5,9 +5,8 @@ A command sink of vmmessaged runs it for each event, which it reads from its sta
 `vmmessage events --json --values` prints, for the VMs that ran before there was a sink.
 
 An event may come twice, and one that could not be delivered for hours may come after later ones. So an event is not taken for
-an order ("add this record") but for a fact with a number: each fact is kept with the `sequence` of the event that said it,
-and one that is older than what is kept changes nothing. Then the name gets the records that the facts ask for, whole. Doing
-that twice does it once.
+an order ("add this record") but for a fact: each is kept with the `sequence` and the time of the event that said it, and an
+older one changes nothing. Then the name gets the records that the facts ask for, whole. Doing that twice does it once.
 
 Exit codes: 0 the zone is as it should be, 75 (EX_TEMPFAIL) try again later.
 """
@@ -47,12 +46,8 @@ def arguments():
 def open_facts(path):
     os.umask(0o077)
     facts = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
-    facts.execute("CREATE TABLE IF NOT EXISTS facts (vm, what, value, sequence, PRIMARY KEY (vm, what))")
+    facts.execute("CREATE TABLE IF NOT EXISTS facts (vm, what, value, sequence, time, PRIMARY KEY (vm, what))")
     return facts
-
-
-def type_of(event):
-    return event["type"].removeprefix("org.vmmessage.")
 
 
 def vm_of(event):
@@ -62,15 +57,17 @@ def vm_of(event):
     return str(uuid.UUID(event["resourceUUID"])), event["resourceName"]
 
 
-def fact_of(event, networks):
-    """What the event says of a VM that matters here, or None."""
-    type, data = type_of(event), event["data"]
-    if type in ("VM.RUNNING", "VM.STOPPED", "VM.CRASHED", "VM.UNDEFINED"):
-        return "runs", type == "VM.RUNNING"
+def facts_of(event, networks):
+    """What the event says of a VM, as far as it matters here."""
+    type, data = event["type"].removeprefix("org.vmmessage."), event["data"]
+    if type in ("VM.RUNNING", "VM.STOPPED", "VM.CRASHED"):
+        return {"runs": type == "VM.RUNNING"}
+    if type == "VM.UNDEFINED":
+        return {"runs": False, "address": None}
     # The sink's filter has prefixes of keys: others may begin as ours does.
     if type in ("KEY.SET", "KEY.DELETED") and data["key"] == ADDRESS_KEY:
-        return "address", believed_address(data.get("value"), networks)
-    return None
+        return {"address": believed_address(data.get("value"), networks)}
+    return {}
 
 
 def believed_address(value, networks):
@@ -91,11 +88,13 @@ def believed_address(value, networks):
     return str(address)
 
 
-def remember(facts, vm, what, value, sequence):
+def remember(facts, vm, what, value, event):
+    """A VM that comes back a month after it was undefined is counted from one again: then the time tells what is newer."""
     facts.execute(
-        "INSERT INTO facts VALUES (?, ?, ?, ?) ON CONFLICT (vm, what) DO UPDATE"
-        " SET value = excluded.value, sequence = excluded.sequence WHERE excluded.sequence >= sequence",
-        (vm, what, value, sequence))
+        "INSERT INTO facts VALUES (?, ?, ?, ?, ?) ON CONFLICT (vm, what) DO UPDATE"
+        " SET value = excluded.value, sequence = excluded.sequence, time = excluded.time"
+        " WHERE excluded.sequence >= sequence OR excluded.time > time",
+        (vm, what, value, int(event["sequence"]), event["time"]))
 
 
 def wished_address(facts, vm):
@@ -115,8 +114,8 @@ def update_zone(options, label, address):
 
 
 def follow(event, facts, options):
-    fact = fact_of(event, options.networks)
-    if fact is None:
+    said = facts_of(event, options.networks)
+    if not said:
         return
     vm, name = vm_of(event)
     if not LABEL.fullmatch(name):
@@ -124,11 +123,9 @@ def follow(event, facts, options):
         return
     facts.execute("BEGIN IMMEDIATE")
     try:
-        remember(facts, vm, *fact, int(event["sequence"]))
+        for what, value in said.items():
+            remember(facts, vm, what, value, event)
         update_zone(options, name.lower(), wished_address(facts, vm))
-        if type_of(event) == "VM.UNDEFINED":
-            # One that is defined later with the same UUID may count from one again.
-            facts.execute("DELETE FROM facts WHERE vm = ?", (vm,))
         # After the zone: an event that is cut short here comes again, and finds what it found.
         facts.execute("COMMIT")
     except BaseException:

@@ -23,7 +23,7 @@ export interface EventHubOptions {
   eventLog: EventLog;
   log: Log;
   context: SinkContext;
-  rightsOf: (user: string) => Pick<Principal, "vms" | "keys"> | undefined;
+  rightsOf: (user: string) => Pick<Principal, "role" | "vms" | "keys"> | undefined;
   attempted: (sink: string, outcome: "delivered" | "failed" | "dead") => void;
   /** The store failed: the manager cannot go on. */
   failed: (error: unknown) => void;
@@ -41,7 +41,14 @@ export class EventHub implements SourceListener {
   static async open(options: EventHubOptions): Promise<EventHub> {
     const { store, eventLog, log, context, rightsOf, attempted, failed } = options;
     const dispatcher = new Dispatcher({ store, log: eventLog, logger: log, attempted, failed });
-    const subscriptions = await Subscriptions.load({ store, dispatcher, context, log, rightsOf });
+    const subscriptions = await Subscriptions.load({
+      store,
+      dispatcher,
+      context,
+      log,
+      rightsOf,
+      lastPosition: () => eventLog.last,
+    });
     const lifecycles = await LifecycleKeeper.open({ store, log, failed });
     return new EventHub(options, dispatcher, subscriptions, lifecycles);
   }

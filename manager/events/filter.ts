@@ -1,7 +1,7 @@
 /** Which events somebody wants, and which somebody may see. */
 import type { EventFilter } from "../../shared/api/event-schemas.ts";
 import { matchesPattern, matchesVm } from "../../shared/vm-pattern.ts";
-import { maySeeAll, maySeeVm, mayUseKey } from "../access/permissions.ts";
+import { mayDo, maySeeAll, maySeeVm, mayUseKey } from "../access/permissions.ts";
 import type { Principal } from "../access/principal.ts";
 import type { Event } from "./event.ts";
 
@@ -21,12 +21,12 @@ export function matcherOf({ categories, types, vms, keys }: EventFilter): EventM
 }
 
 /**
- * Events of VMs that somebody may see; those that name keys when they may use each of them; those of the manager itself
- * when they may see every VM.
+ * Events of VMs that somebody may see; those that name keys when they may use each of them; those of requests for many
+ * VMs when they may see every VM, and those of the manager itself, which name users and endpoints, when they administer it.
  */
-export function maySeeEvent(who: Pick<Principal, "vms" | "keys">, event: Event): boolean {
+export function maySeeEvent(who: Pick<Principal, "role" | "vms" | "keys">, event: Event): boolean {
   const vm = vmOf(event);
-  if (vm === undefined) return maySeeAll(who);
+  if (vm === undefined) return maySeeAll(who) && (event.resourceType === "AsyncJob" || mayDo(who, "admin"));
   return maySeeVm(who, vm) && keysIn(event).every((key) => mayUseKey(who, key));
 }
 

@@ -143,16 +143,16 @@ export class VmLifecycle {
 
   /**
    * No inventory has the VM any more. libvirt would have it, if it ran. A file may have lost a VM that does, and so may the
-   * manager, when it was told to forget one that it cannot see.
+   * manager, when it was told to forget one that it cannot see: its life goes on until it is found again, and found ended.
    */
   removed({ inventory, isResync }: RemovedChange, now: number): NewEvent[] {
     if (!this.#state.isDefined) return [];
     const origin = { at: now, observedBy: inventory, detail: "removed", isResync };
     const told = this.#heldPause();
     const isCertain = sourceKind(inventory) === "libvirt" && (isResync || this.#isSeen);
-    if (isCertain && isAlive(this.#state.status)) told.push(...this.#become("Stopped", { ...origin, isResync: true }));
+    if (isCertain && this.#state.life !== "over") told.push(...this.#become("Stopped", { ...origin, isResync: true }));
     told.push(this.#event("VM.UNDEFINED", origin, { oldState: this.#state.status }));
-    this.#state = { ...this.#state, isDefined: false, status: undefined, life: "over" };
+    this.#state = { ...this.#state, isDefined: false, status: undefined };
     this.#doubt = undefined;
     return told;
   }
@@ -231,10 +231,11 @@ export class VmLifecycle {
     return this.#believed.count > BELIEVED_PER_MINUTE;
   }
 
-  /** A VM that is off when it is found is told of at once. */
+  /** A VM that is off when it is found is told of at once, unless it was lost while it ran: then its end is told. */
   #define({ vm, inventory, isResync }: FoundChange, isAllThereIs: boolean, now: number): NewEvent[] {
     if (this.#state.isDefined) return [];
-    const status = isAllThereIs && vm.status === "Stopped" ? vm.status : undefined;
+    const hasNothingToTell = isAllThereIs && this.#state.life === "over";
+    const status = hasNothingToTell && vm.status === "Stopped" ? vm.status : undefined;
     this.#state = { ...this.#state, isDefined: true, status };
     return [
       this.#event("VM.DEFINED", { at: now, observedBy: inventory, detail: "added", isResync }, { newState: status }),
@@ -255,7 +256,9 @@ export class VmLifecycle {
       return [];
     }
     this.#doubt = undefined;
-    const origin = { at: now, observedBy: inventory, detail: `status ${vm.status}`, isResync };
+    const hasEndedUnseen = status === undefined && this.#state.life !== "over" && hasEnded(vm.status);
+    const detail = `status ${vm.status}`;
+    const origin = { at: now, observedBy: inventory, detail, isResync: isResync || hasEndedUnseen };
     return [...this.#heldPause(), ...this.#become(vm.status, origin)];
   }
 

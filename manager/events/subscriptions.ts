@@ -10,6 +10,7 @@ import type {
 import type { VmRef } from "../../shared/api/schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { type Log, logWith } from "../../shared/log.ts";
+import { mayDo } from "../access/permissions.ts";
 import type { Principal } from "../access/principal.ts";
 import type { EventsConfig, SinkConfig } from "../config.ts";
 import type { NotifyWish } from "../inventory/static-file.ts";
@@ -21,11 +22,14 @@ import { openSink, type SinkContext } from "../sinks/open-sink.ts";
 import { TargetGuard } from "../sinks/target-guard.ts";
 import type { Store, StoredSubscription } from "../store/store.ts";
 import { Turns } from "../turns.ts";
+import type { Event } from "./event.ts";
 import { type EventMatcher, matcherOf, maySeeEvent } from "./filter.ts";
 import type { Dispatcher } from "./outbox/dispatcher.ts";
 
 /** Each endpoint costs a reading of every event. Not measured with as many. */
 const MAX_SUBSCRIPTIONS = 10_000;
+/** So that one user leaves some to the others. */
+const MAX_SUBSCRIPTIONS_PER_OWNER = 2_000;
 const MAX_NOTIFIES_PER_VM = 20;
 
 type Owner = Pick<Principal, "name" | "via" | "role" | "vms" | "keys">;
@@ -40,8 +44,16 @@ export interface SubscriptionRecord {
   values: boolean;
   format: BodyFormat;
   contact: string | undefined;
-  urls: readonly string[];
+  endpoints: readonly NumberedUrl[];
+  /** The highest number that any of its endpoints ever had. */
+  lastNumber: number;
   secrets: readonly string[];
+}
+
+/** An endpoint keeps its number, and with it its sink, whatever becomes of the others. */
+interface NumberedUrl {
+  number: number;
+  url: string;
 }
 
 export interface NotifyRecord {
@@ -57,12 +69,14 @@ export interface NotifyRecord {
 }
 
 export interface SubscriptionsOptions {
-  store: Pick<Store, "subscriptions" | "saveSubscription" | "removeSubscription" | "feedNames" | "removeFeed">;
+  store: Pick<Store, "subscriptions" | "saveSubscription" | "removeSubscription" | "feedNames">;
   dispatcher: Dispatcher;
   context: SinkContext;
   log: Log;
   /** What a user may see now; undefined when there is none of that name. */
-  rightsOf: (user: string) => Pick<Principal, "vms" | "keys"> | undefined;
+  rightsOf: (user: string) => Pick<Principal, "role" | "vms" | "keys"> | undefined;
+  /** Where a sink begins that is wished for now. */
+  lastPosition: () => number;
 }
 
 interface WantedSink {
@@ -70,12 +84,17 @@ interface WantedSink {
   endpoint: Endpoint;
   isTrusted: boolean;
   wants: EventMatcher;
+  mayHave?: EventMatcher;
   carriesValues: boolean;
   tellWhenDisabled: readonly string[];
+  from?: number;
 }
 
-/** A subscription's or notification's id, and what makes its sinks. */
-type Start = readonly [id: string, sinksOf: () => WantedSink[]];
+/** A sink that is to be started; `make` throws CommandError when its endpoint cannot be meant, or leads where it may not. */
+interface Start {
+  id: string;
+  make: () => WantedSink;
+}
 
 export class Subscriptions {
   readonly #options: SubscriptionsOptions;
@@ -83,6 +102,8 @@ export class Subscriptions {
   readonly #notifies = new Map<string, NotifyRecord>();
   /** By the inventory's name. */
   readonly #inventoryNotifies = new Map<string, NotifyRecord[]>();
+  /** What is kept and cannot be decrypted. */
+  readonly #unreadable = new Set<string>();
   /** As JSON, by sink id. */
   readonly #configured = new Map<string, string>();
   readonly #changes = new Turns();
@@ -130,24 +151,31 @@ export class Subscriptions {
         this.#allowed = allowed;
         this.#guard = new TargetGuard({ allow: config.targets.allow });
         await this.#startAll();
-        await this.#forgetStrays();
       }
       await this.#applyConfigured(config.sinks);
+      await this.#forgetStrays(config.sinks);
+    });
+  }
+
+  /** All inventories have said what they wish: what is left of notifications that none of them wishes is forgotten. */
+  inventoriesSpoke(): Promise<void> {
+    return this.#changes.take(async () => {
+      const wished = [...this.#inventoryNotifies.values()].flat().map(({ id }) => id);
+      const known = new Set([...this.#unreadable, ...this.#notifies.keys(), ...wished].map((id) => `notify:${id}`));
+      await this.#forgetFeeds((sink) => sink.startsWith("notify:") && !known.has(sink));
     });
   }
 
   create(request: NewSubscription, owner: Principal): Promise<SubscriptionRecord> {
     return this.#changes.take(async () => {
-      if (this.#subscriptions.size >= MAX_SUBSCRIPTIONS) {
-        throw new CommandError("over-limit", `there are ${MAX_SUBSCRIPTIONS} subscriptions already`, {
-          limit: MAX_SUBSCRIPTIONS,
-        });
-      }
+      this.#assertRoomFor(owner);
       const { endpoints: urls, secrets = [], contact, ...rest } = request;
       const { name, via, role, vms, keys } = owner;
       const who = { name, via, role, vms, keys };
       const id = randomUUID();
-      const record = { ...rest, id, createdAt: Date.now(), owner: who, contact, urls, secrets };
+      const endpoints = urls.map((url, number) => ({ number, url }));
+      const lastNumber = endpoints.length - 1;
+      const record = { ...rest, id, createdAt: Date.now(), owner: who, contact, endpoints, lastNumber, secrets };
       await this.#keep(record);
       return record;
     });
@@ -156,8 +184,7 @@ export class Subscriptions {
   change(id: string, change: SubscriptionChange): Promise<SubscriptionRecord> {
     return this.#changes.take(async () => {
       const before = this.#expect(id);
-      const { name, filter, values, format, contact, endpoints, secrets } = change;
-      const urls = endpoints ?? before.urls;
+      const { name, filter, values, format, contact, endpoints: urls, secrets } = change;
       const record: SubscriptionRecord = {
         ...before,
         name: name ?? before.name,
@@ -166,23 +193,24 @@ export class Subscriptions {
         format: format ?? before.format,
         contact: contact === undefined ? before.contact : (contact ?? undefined),
         secrets: secrets ?? before.secrets,
-        urls,
+        ...(urls !== undefined && renumbered(before, urls)),
       };
-      this.#sinksOf(record);
-      const stale = before.urls.flatMap((url, index) => (url === urls[index] ? [] : [`${id}.${index}`]));
-      for (const sink of stale) await this.#options.dispatcher.forget(sink);
-      if (record.contact === undefined) await this.#options.dispatcher.forget(contactSink(id));
       await this.#keep(record);
+      const now = sinkIdsOf(record);
+      for (const sink of sinkIdsOf(before)) if (!now.includes(sink)) await this.#options.dispatcher.forget(sink);
       return record;
     });
   }
 
   remove(id: string): Promise<void> {
+    return this.#changes.take(() => this.#remove(this.#expect(id)));
+  }
+
+  /** Another user of that name shall not get what this one subscribed to. */
+  removeOwnedBy(user: string): Promise<void> {
     return this.#changes.take(async () => {
-      const record = this.#expect(id);
-      await this.#options.store.removeSubscription(id);
-      this.#subscriptions.delete(id);
-      for (const sink of sinkIdsOf(record)) await this.#options.dispatcher.forget(sink);
+      for (const record of this.all) if (record.owner.name === user) await this.#remove(record);
+      for (const { id, owner } of [...this.#notifies.values()]) if (owner?.name === user) await this.#removeNotify(id);
     });
   }
 
@@ -219,12 +247,7 @@ export class Subscriptions {
 
   /** False when there is none; what an inventory's file says is removed there. */
   removeNotify(id: string): Promise<boolean> {
-    return this.#changes.take(async () => {
-      if (!this.#notifies.delete(id)) return false;
-      await this.#options.store.removeSubscription(id);
-      await this.#options.dispatcher.forget(`notify:${id}`);
-      return true;
-    });
+    return this.#changes.take(() => this.#removeNotify(id));
   }
 
   /** Nobody asks for the VM any more. */
@@ -234,12 +257,16 @@ export class Subscriptions {
 
   /** What an inventory's file says now, instead of what it said before. */
   inventorySays(inventory: string, wishes: readonly NotifyWish[]): Promise<void> {
+    // What the inventory says next of these VMs is to be told.
+    const from = this.#options.lastPosition();
     return this.#changes.take(async () => {
       const before = this.#inventoryNotifies.get(inventory) ?? [];
       const now = wishes.map((wish) => recordOf(inventory, wish));
       this.#inventoryNotifies.set(inventory, now);
-      const added = now.filter(({ id }) => !before.some((known) => known.id === id));
-      await this.#startEach(added.map((record) => [record.id, () => [this.#notifySink(record)]]));
+      const changed = now.filter(({ id, coordinates }) => {
+        return !before.some((known) => known.id === id && known.coordinates === coordinates);
+      });
+      await this.#startEach(changed.map((record) => this.#notifyStart(record, from)));
       const gone = before.filter(({ id }) => !now.some((wanted) => wanted.id === id));
       for (const { id } of gone) await this.#options.dispatcher.forget(`notify:${id}`);
     });
@@ -248,6 +275,7 @@ export class Subscriptions {
   /** One whose endpoints cannot be decrypted any more leads nowhere; it stays on disk, should its key come back. */
   #takeUp({ id, kind, record, secrets }: StoredSubscription): void {
     if (secrets === undefined) {
+      this.#unreadable.add(id);
       const reason = "its endpoints cannot be decrypted: the manager's secrets.key was lost or replaced";
       this.#options.log.warn("subscription-not-started", { subscription: id, reason });
     } else if (kind === "subscription") {
@@ -258,13 +286,36 @@ export class Subscriptions {
   }
 
   async #keep(record: SubscriptionRecord): Promise<void> {
-    const sinks = this.#sinksOf(record);
-    const { urls, secrets, ...open } = record;
+    const sinks = this.#startsOf(record).map(({ make }) => make());
+    const { endpoints, secrets, ...open } = record;
     const { id, createdAt } = record;
     const kind = "subscription";
-    await this.#options.store.saveSubscription({ id, kind, createdAt, record: open, secrets: { urls, secrets } });
+    await this.#options.store.saveSubscription({ id, kind, createdAt, record: open, secrets: { endpoints, secrets } });
     this.#subscriptions.set(id, record);
     for (const sink of sinks) await this.#start(sink);
+  }
+
+  async #remove(record: SubscriptionRecord): Promise<void> {
+    await this.#options.store.removeSubscription(record.id);
+    this.#subscriptions.delete(record.id);
+    for (const sink of sinkIdsOf(record)) await this.#options.dispatcher.forget(sink);
+  }
+
+  async #removeNotify(id: string): Promise<boolean> {
+    if (!this.#notifies.delete(id)) return false;
+    await this.#options.store.removeSubscription(id);
+    await this.#options.dispatcher.forget(`notify:${id}`);
+    return true;
+  }
+
+  #assertRoomFor(owner: Owner): void {
+    const own = this.all.filter((record) => record.owner.name === owner.name).length;
+    const [limit, whose] =
+      own >= MAX_SUBSCRIPTIONS_PER_OWNER
+        ? [MAX_SUBSCRIPTIONS_PER_OWNER, `${owner.name} has`]
+        : [MAX_SUBSCRIPTIONS, "there are"];
+    if (own < MAX_SUBSCRIPTIONS_PER_OWNER && this.#subscriptions.size < MAX_SUBSCRIPTIONS) return;
+    throw new CommandError("over-limit", `${whose} ${limit} subscriptions already`, { limit });
   }
 
   #expect(id: string): SubscriptionRecord {
@@ -273,29 +324,22 @@ export class Subscriptions {
     return record;
   }
 
-  /** Throws CommandError when an endpoint cannot be meant, or leads where it may not. */
-  #sinksOf(record: SubscriptionRecord): WantedSink[] {
-    const { id, urls, filter, values: carriesValues, contact } = record;
+  /** Its endpoints', then its contact's. */
+  #startsOf(record: SubscriptionRecord): Start[] {
+    const { id, endpoints, filter, values: carriesValues, contact } = record;
     const ids = sinkIdsOf(record);
-    const matches = matcherOf(filter);
-    const wants: EventMatcher = (event) => matches(event) && this.#maySee(record.owner, event);
-    const endpoints = urls.map((url, index): WantedSink => {
-      const sinkId = `${id}.${index}`;
-      const tellWhenDisabled = ids.filter((other) => other !== sinkId);
-      return {
-        id: sinkId,
-        endpoint: this.#endpointOf(url, record),
-        isTrusted: false,
-        wants,
-        carriesValues,
-        tellWhenDisabled,
-      };
+    const wants = matcherOf(filter);
+    const mayHave: EventMatcher = (event) => this.#maySee(record.owner, event);
+    const starts = endpoints.map(({ number, url }): Start => {
+      const sink = endpointSink(id, number);
+      const tellWhenDisabled = ids.filter((other) => other !== sink);
+      const options = { id: sink, isTrusted: false, wants, mayHave, carriesValues, tellWhenDisabled };
+      return { id: sink, make: () => ({ ...options, endpoint: this.#endpointOf(url, record) }) };
     });
-    if (contact === undefined) return endpoints;
-    const endpoint = this.#endpointOf(contact, record);
-    const isTrusted = false;
-    const contactOnly = { id: contactSink(id), wants: () => false, carriesValues: false, tellWhenDisabled: [] };
-    return [...endpoints, { ...contactOnly, endpoint, isTrusted }];
+    if (contact === undefined) return starts;
+    const told = { id: contactSink(id), isTrusted: false, wants: () => false, carriesValues: false };
+    const make = (): WantedSink => ({ ...told, tellWhenDisabled: [], endpoint: this.#endpointOf(contact, record) });
+    return [...starts, { id: told.id, make }];
   }
 
   #endpointOf(url: string, { format, secrets }: SubscriptionRecord): Endpoint {
@@ -305,27 +349,30 @@ export class Subscriptions {
     return endpoint;
   }
 
-  #notifySink({ id, vm, vmId, coordinates, owner }: NotifyRecord): WantedSink {
+  #notifyStart(record: NotifyRecord, from?: number): Start {
+    return { id: `notify:${record.id}`, make: () => this.#notifySink(record, from) };
+  }
+
+  #notifySink({ id, vm, vmId, coordinates, owner }: NotifyRecord, from?: number): WantedSink {
     const { broker, queue } = parseCoordinates(coordinates);
     if (owner !== undefined) this.#guard?.assertAddress(broker.host);
     return {
       id: `notify:${id}`,
       endpoint: { type: "notify", broker, queue, vmId },
       isTrusted: owner === undefined,
-      wants: (event) =>
-        event.resourceUUID === vm.id &&
-        event.data["stages"] !== undefined &&
-        (owner === undefined || this.#maySee(owner, event)),
+      wants: (event) => event.resourceUUID === vm.id && event.data["stages"] !== undefined,
+      ...(owner !== undefined && { mayHave: (event) => this.#maySee(owner, event) }),
       carriesValues: false,
       tellWhenDisabled: [],
+      ...(from !== undefined && { from }),
     };
   }
 
-  /** As the owner's rights are now; a socket's are those that it had. */
-  #maySee(owner: Owner, event: Parameters<EventMatcher>[0]): boolean {
-    const rights = owner.via.startsWith("unix:") && owner.name.startsWith("socket:") ? owner : undefined;
-    const current = rights ?? this.#options.rightsOf(owner.name);
-    return current !== undefined && maySeeEvent(current, event);
+  /** As the owner's rights are now; a socket's are those that it had. Nobody subscribes who may only read. */
+  #maySee(owner: Owner, event: Event): boolean {
+    const isSocket = owner.via.startsWith("unix:") && owner.name.startsWith("socket:");
+    const rights = isSocket ? owner : this.#options.rightsOf(owner.name);
+    return rights !== undefined && mayDo(rights, "write") && maySeeEvent(rights, event);
   }
 
   async #start({ id, endpoint, isTrusted, ...options }: WantedSink): Promise<void> {
@@ -360,31 +407,57 @@ export class Subscriptions {
 
   #startAll(): Promise<void> {
     return this.#startEach([
-      ...this.all.map((record): Start => [record.id, () => this.#sinksOf(record)]),
-      ...[...this.#notifies.values()].map((record): Start => [record.id, () => [this.#notifySink(record)]]),
+      ...this.all.flatMap((record) => this.#startsOf(record)),
+      ...[...this.#notifies.values()].map((record) => this.#notifyStart(record)),
     ]);
   }
 
-  /** One that leads where it may not (any more) is said, and the others go on. */
+  /** One that leads where it may not (any more) ends, which is said, and the others go on. */
   async #startEach(starts: readonly Start[]): Promise<void> {
-    for (const [id, sinksOf] of starts) {
+    for (const { id, make } of starts) {
       try {
-        for (const sink of sinksOf()) await this.#start(sink);
+        await this.#start(make());
       } catch (error) {
         if (!(error instanceof CommandError)) throw error;
-        this.#options.log.warn("subscription-not-started", { subscription: id, reason: error.message });
+        await this.#options.dispatcher.remove(id);
+        this.#options.log.warn("subscription-not-started", { sink: id, reason: error.message });
       }
     }
   }
 
-  /** What was kept for sinks that nobody has any more would keep events in the log for them. Inventories speak later. */
-  async #forgetStrays(): Promise<void> {
-    const { store, dispatcher } = this.#options;
-    for (const id of await store.feedNames()) {
-      if (dispatcher.feed(id) !== undefined || id.startsWith("notify:")) continue;
-      if (this.ownerOf(id) === undefined) await store.removeFeed(id);
-    }
+  /** What was kept for sinks that nobody has any more would keep events in the log for them. */
+  #forgetStrays(configured: readonly SinkConfig[]): Promise<void> {
+    const known = new Set(configured.map(({ name }) => `config:${name}`));
+    for (const record of this.all) for (const sink of sinkIdsOf(record)) known.add(sink);
+    return this.#forgetFeeds((sink) => {
+      const isUnreadable = this.#unreadable.has(sink.split(".")[0] ?? "");
+      return !known.has(sink) && !isUnreadable && !sink.startsWith("notify:");
+    });
   }
+
+  async #forgetFeeds(isStray: (sink: string) => boolean): Promise<void> {
+    const { store, dispatcher } = this.#options;
+    for (const sink of (await store.feedNames()).filter(isStray)) await dispatcher.forget(sink);
+  }
+}
+
+export function endpointSink(id: string, number: number): string {
+  return `${id}.${number}`;
+}
+
+/** An endpoint that stays has its number still. */
+function renumbered(
+  { endpoints, lastNumber }: SubscriptionRecord,
+  urls: readonly string[],
+): Pick<SubscriptionRecord, "endpoints" | "lastNumber"> {
+  const free = [...endpoints];
+  let last = lastNumber;
+  const now = urls.map((url) => {
+    const at = free.findIndex((known) => known.url === url);
+    const [kept] = at === -1 ? [] : free.splice(at, 1);
+    return kept ?? { number: (last += 1), url };
+  });
+  return { endpoints: now, lastNumber: last };
 }
 
 export function contactSink(id: string): string {
@@ -392,13 +465,17 @@ export function contactSink(id: string): string {
 }
 
 /** Of its endpoints and its contact. */
-export function sinkIdsOf({ id, urls, contact }: SubscriptionRecord): string[] {
-  return [...urls.map((_, index) => `${id}.${index}`), ...(contact === undefined ? [] : [contactSink(id)])];
+export function sinkIdsOf({ id, endpoints, contact }: SubscriptionRecord): string[] {
+  return [
+    ...endpoints.map(({ number }) => endpointSink(id, number)),
+    ...(contact === undefined ? [] : [contactSink(id)]),
+  ];
 }
 
-/** The same whenever the file is read. */
+/** The same whenever the file is read. The password is not in it: the id is shown. */
 function recordOf(inventory: string, { vm, coordinates, vmId = vm.name }: NotifyWish): NotifyRecord {
-  const identity = JSON.stringify([vm.id, vmId, coordinates]);
+  const { broker, queue } = parseCoordinates(coordinates);
+  const identity = JSON.stringify([vm.id, vmId, broker.host, broker.port, broker.vhost, broker.user, queue]);
   const id = createHash("sha256").update(identity).digest("hex").slice(0, 16);
   return { id, createdAt: Date.now(), owner: undefined, by: inventory, vm, vmId, coordinates };
 }

@@ -1,7 +1,7 @@
 /**
  * What may be asked of the events, by whichever door. As in service.ts, every method checks what its principal may do and
  * see: events of VMs that they may not see are not there, those of keys only of the keys that they may use, and those of
- * the manager itself are for who may see every VM. A sink, a subscription, a notification or a saving that is not there,
+ * the manager itself are for an admin who may see every VM. A sink, a subscription, a notification or a saving that is not there,
  * or not theirs, is `failed` with the detail `unknown: true`.
  */
 import type {

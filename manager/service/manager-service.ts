@@ -275,9 +275,9 @@ export class ManagerService implements Service {
         : await this.#sendToAll(who, vms, request, signal);
     const job = { id: randomUUID(), by: who.name, method: request.method };
     const summary = { vms: vms.length, done: 0, queued: 0, failed: 0 };
-    yield { type: "begin", vms: vms.length };
     this.#tellOfFleet(job, "Started", summary);
     try {
+      yield { type: "begin", vms: vms.length };
       for await (const result of results) {
         if (signal.aborted) return;
         summary[outcomeOf(result)] += 1;
@@ -286,7 +286,7 @@ export class ManagerService implements Service {
       yield { type: "summary", summary };
     } finally {
       const isComplete = summary.done + summary.queued + summary.failed === vms.length;
-      this.#tellOfFleet(job, isComplete ? "Completed" : "Cancelled", summary);
+      this.#tellOfFleet(job, isComplete ? "Completed" : "Unfollowed", summary);
     }
   }
 
@@ -312,7 +312,13 @@ export class ManagerService implements Service {
   }
 
   removeUser(who: Principal, name: string): Promise<void> {
-    return this.#administered(who, `user.remove ${name}`, () => this.#parts.accounts.removeUser(name));
+    return this.#administered(who, `user.remove ${name}`, () => this.#removeUser(name));
+  }
+
+  /** What they subscribed to first: in between it is nobody's. */
+  async #removeUser(name: string): Promise<void> {
+    await this.#parts.events.subscriptions.removeOwnedBy(name);
+    await this.#parts.accounts.removeUser(name);
   }
 
   listTokens(who: Principal): Promise<Token[]> {

@@ -7,7 +7,7 @@ import { rfc3339 } from "../../shared/rfc3339.ts";
 import { assertMayDo, mayDo, maySeeAll } from "../access/permissions.ts";
 import type { Principal } from "../access/principal.ts";
 import { shownEvent } from "../events/bodies.ts";
-import { managerEvent } from "../events/event.ts";
+import { type Event, managerEvent } from "../events/event.ts";
 import type { EventLog } from "../events/event-log.ts";
 import { maySeeEvent } from "../events/filter.ts";
 import type { Dispatcher } from "../events/outbox/dispatcher.ts";
@@ -18,6 +18,9 @@ import type { Audited } from "./audited.ts";
 import type { SinkService } from "./event-service.ts";
 
 const DEFAULT_LIMIT = 100;
+
+/** As many as a sink has (store/limits.ts). */
+const MAX_DEAD_LETTERS = 1_000;
 
 /** A webhook's time-out, and some more. */
 const TEST_TIMEOUT_MS = 20_000;
@@ -65,7 +68,7 @@ export class ManagedSinks implements SinkService {
     const { id } = this.#resolve(who, sink);
     assertMayDo(who, "write");
     return this.#parts.audited(who, { action: `sink.redeliver ${id}` }, async () => {
-      for (const event of events ?? []) await this.#assertMayHave(who, event);
+      for (const event of events ?? []) await this.#assertMayHave(who, id, event);
       return this.#parts.dispatcher.redeliver(id, events);
     });
   }
@@ -105,10 +108,16 @@ export class ManagedSinks implements SinkService {
   }
 
   /** Nobody gets an event by redelivery that they could not have seen. */
-  async #assertMayHave(who: Principal, id: string): Promise<void> {
-    const event = await this.#parts.store.event(id);
+  async #assertMayHave(who: Principal, sink: string, id: string): Promise<void> {
+    const event = (await this.#parts.store.event(id)) ?? (await this.#buriedAt(sink, id));
     if (event === undefined || !maySeeEvent(who, event))
       throw new CommandError("failed", `there is no event '${id}' (any more)`);
+  }
+
+  /** A dead letter is kept for longer than its event. */
+  async #buriedAt(sink: string, id: string): Promise<Event | undefined> {
+    const letters = await this.#parts.store.deadLetters(sink, MAX_DEAD_LETTERS);
+    return letters.find(({ event }) => event.id === id)?.event;
   }
 
   #resolve(who: Principal, id: string): Feed {
@@ -157,8 +166,12 @@ export function sinksHealth(sinks: readonly SinkSummary[]): Health["sinks"] {
 function conditionOf({ sink, state, trouble }: Feed): Pick<SinkSummary, "state" | "reason"> {
   if (state.disabled !== undefined) return { state: "disabled", reason: state.disabled };
   const connection = sink.connection();
-  if (connection.state === "disconnected" || trouble === undefined) return connection;
-  return { state: "disconnected", reason: trouble };
+  if (connection.state === "disconnected") return connection;
+  if (trouble !== undefined) return { state: "disconnected", reason: trouble };
+  const { failures } = state;
+  if (failures === 0) return connection;
+  const attempts = failures === 1 ? "the last attempt" : `the last ${failures} attempts`;
+  return { state: "disconnected", reason: `${attempts} failed; its deliveries say why` };
 }
 
 function shownAttempt({ at, status, error, ...attempt }: StoredAttempt): DeliveryAttempt {

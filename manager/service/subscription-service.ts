@@ -7,6 +7,7 @@ import type {
   Subscription,
   SubscriptionChange,
 } from "../../shared/api/event-schemas.ts";
+import type { VmRef } from "../../shared/api/schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { rfc3339 } from "../../shared/rfc3339.ts";
 import { assertMayDo, mayDo, maySeeAll } from "../access/permissions.ts";
@@ -34,7 +35,6 @@ export class ManagedSubscriptions implements SubscriptionService {
   }
 
   list(who: Principal): Subscription[] {
-    assertMayDo(who, "write");
     return this.#parts.subscriptions.all.filter(({ owner }) => isFor(who, owner)).map((record) => this.#shown(record));
   }
 
@@ -62,8 +62,7 @@ export class ManagedSubscriptions implements SubscriptionService {
 
   listNotify(who: Principal, name: string): Notify[] {
     assertMayDo(who, "write");
-    const { vm } = this.#parts.vms.resolve(who, name);
-    return this.#parts.subscriptions.notifiesOf(vm.id).map((record) => this.#shownNotify(record));
+    return this.#notifiesOf(who, this.#parts.vms.resolve(who, name).ref).map((record) => this.#shownNotify(record));
   }
 
   addNotify(who: Principal, name: string, request: NewNotify): Promise<Notify> {
@@ -79,7 +78,7 @@ export class ManagedSubscriptions implements SubscriptionService {
     const { ref } = this.#parts.vms.resolve(who, name);
     const remove = async (): Promise<void> => {
       assertMayDo(who, "write");
-      const record = this.#parts.subscriptions.notifiesOf(ref.id).find((known) => known.id === id);
+      const record = this.#notifiesOf(who, ref).find((known) => known.id === id);
       if (record === undefined)
         throw new CommandError("failed", `'${ref.name}' has no notification '${id}'`, { unknown: true });
       if (record.owner === undefined) {
@@ -90,6 +89,10 @@ export class ManagedSubscriptions implements SubscriptionService {
     return this.#parts.audited(who, { action: `notify.remove ${id}`, vm: ref }, remove);
   }
 
+  #notifiesOf(who: Principal, vm: VmRef): NotifyRecord[] {
+    return this.#parts.subscriptions.notifiesOf(vm.id).filter(({ owner }) => isFor(who, owner));
+  }
+
   #changed(who: Principal, action: string, change: () => Promise<SubscriptionRecord>): Promise<Subscription> {
     return this.#parts.audited(who, { action }, async () => {
       assertMayDo(who, "write");
@@ -97,8 +100,8 @@ export class ManagedSubscriptions implements SubscriptionService {
     });
   }
 
+  /** Also for one who may only read (any more): they may see what is theirs, and remove it. */
   #resolve(who: Principal, id: string): SubscriptionRecord {
-    assertMayDo(who, "write");
     const record = this.#parts.subscriptions.subscription(id);
     if (record !== undefined && isFor(who, record.owner)) return record;
     throw new CommandError("failed", `there is no subscription '${id}'; 'vmmessage subscription list' lists them`, {
@@ -135,8 +138,9 @@ export class ManagedSubscriptions implements SubscriptionService {
   }
 }
 
-function isFor(who: Principal, owner: Pick<Principal, "name">): boolean {
-  return owner.name === who.name || (mayDo(who, "admin") && maySeeAll(who));
+/** What has no owner is the inventory's. */
+function isFor(who: Principal, owner: Pick<Principal, "name"> | undefined): boolean {
+  return owner?.name === who.name || (mayDo(who, "admin") && maySeeAll(who));
 }
 
 /** One that may not lead any more where it leads; the log says why. */

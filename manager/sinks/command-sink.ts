@@ -9,11 +9,13 @@ import { pause, unlessAborted } from "../../shared/abort.ts";
 import type { BodyFormat } from "../../shared/api/event-schemas.ts";
 import { systemCode } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
+import { rfc3339 } from "../../shared/rfc3339.ts";
 import { printable } from "../../shared/terminal-text.ts";
 import type { ProgramConfig } from "../config.ts";
 import type { Event } from "../events/event.ts";
 import { eventJson, MAX_EVENT_BYTES } from "./event-json.ts";
 import { AttemptLimit, OrderedDelivery, stopped } from "./ordered-delivery.ts";
+import { MAX_RUNS_PER_SECOND, MAX_TEXTS_PER_HOUR, type RateLimit } from "./rate-limits.ts";
 import type { Attempted, Outcome, Sink, SinkConnection } from "./sink.ts";
 
 const SECOND_MS = 1000;
@@ -58,6 +60,10 @@ export type CommandSinkOptions = {
   format: BodyFormat;
   /** The manager's machine, which is the source of events. */
   host: string;
+  /** Of texts by number, or of runs by the command's name. */
+  limit: RateLimit;
+  /** Milliseconds since 1970. */
+  now?: () => number;
   endGraceMs?: number;
 } & ({ type: "command" } | { type: "sms"; number: string });
 
@@ -69,10 +75,12 @@ export class CommandSink implements Sink {
   readonly disableAfter = DISABLE_AFTER;
   readonly keepsAttempts = true;
   readonly #options: CommandSinkOptions;
+  readonly #now: () => number;
   readonly #delivery: OrderedDelivery;
 
   constructor(options: CommandSinkOptions) {
     this.#options = options;
+    this.#now = options.now ?? Date.now;
     this.type = options.type;
     this.target = options.type === "sms" ? `sms:${options.number}?gateway=${options.name}` : `command:${options.name}`;
     this.#delivery = new OrderedDelivery({
@@ -109,10 +117,26 @@ export class CommandSink implements Sink {
     if (json === undefined) {
       return { type: "rejected", reason: `the event is larger than ${MAX_EVENT_BYTES} bytes without its values too` };
     }
+    const overLimit = this.#takeTurn();
+    if (overLimit !== undefined) return overLimit;
     using limit = new AttemptLimit(program.timeout, stop);
     const start = (): StartedProgram => this.#start(program, event);
     const end = await runProgram(start, json, limit.signal, this.#options.endGraceMs);
     return end.type === "ended" && stop.aborted ? stopped : outcomeOf(end, program.timeout);
+  }
+
+  /** Also one that fails counts: it may have sent its text, or have cost what it costs. */
+  #takeTurn(): Outcome | undefined {
+    const options = this.#options;
+    // The same number, with and without its plus.
+    const receiver = options.type === "sms" ? options.number.replace(/^\+/, "") : options.name;
+    const turn = options.limit.take([receiver], this.#now());
+    if (turn.type === "taken") return undefined;
+    const what =
+      options.type === "sms"
+        ? `${MAX_TEXTS_PER_HOUR} text messages were sent to this number within an hour`
+        : `its program was started ${MAX_RUNS_PER_SECOND} times within a second`;
+    return { type: "unavailable", reason: `${what}; the next is after ${rfc3339(turn.freeAt)}` };
   }
 
   #start({ run: [file, ...args] }: ProgramConfig, event: Event): StartedProgram {

@@ -1,10 +1,10 @@
 /** Endpoints as users write them, checked and taken apart. Whether their addresses are allowed is the target guard's. */
-import * as z from "zod/mini";
 import type { BodyFormat } from "../../shared/api/event-schemas.ts";
 import { type CommandError, usageError } from "../../shared/cli/failure.ts";
 import type { EventsConfig } from "../config.ts";
 import { parseAmqpUrl } from "./amqp-url.ts";
 import type { Endpoint } from "./endpoint.ts";
+import { isMailAddress } from "./mailer.ts";
 import { keyOfSecret } from "./standard-webhooks.ts";
 
 /** A telephone number: E.164's 15 digits at most, or a short code. */
@@ -12,11 +12,6 @@ const NUMBER = /^\+?[0-9]{4,15}$/;
 
 /** What the URL parser would drop in silence, and what ends a line in a protocol of lines. */
 const UNSAFE_CHARACTERS = /[\s\p{Cc}]/u;
-
-/** RFC 5321, section 4.5.3.1.3, without the angle brackets. */
-const MAX_ADDRESS_LENGTH = 254;
-
-const emailAddress = z.email().check(z.maxLength(MAX_ADDRESS_LENGTH));
 
 type EndpointConfig = Pick<EventsConfig, "mail" | "commands" | "gateways" | "targets">;
 
@@ -74,14 +69,14 @@ export function parseWebhookUrl(url: string): URL {
 }
 
 function mail(rest: string, { mail: server }: EndpointConfig): Endpoint {
-  const address = emailAddress.safeParse(decoded(rest));
-  if (!address.success) {
+  const address = decoded(rest);
+  if (address === undefined || !isMailAddress(address)) {
     throw usageError("a mail endpoint must be mailto:ADDRESS, with one address and nothing after it");
   }
   if (server === undefined) {
     throw usageError("mail needs a server, and events.mail in the manager's configuration names none");
   }
-  return { type: "mail", to: [address.data] };
+  return { type: "mail", to: [address] };
 }
 
 function sms(rest: string, format: BodyFormat, { gateways }: EndpointConfig): Endpoint {

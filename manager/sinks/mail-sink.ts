@@ -4,23 +4,24 @@ import { cloudEvent } from "../events/bodies.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import { rfc3339 } from "../../shared/rfc3339.ts";
 import { printable } from "../../shared/terminal-text.ts";
+import { Retries } from "../retries.ts";
 import { MailError, type Mailer } from "./mailer.ts";
+import { MAX_MAILS_PER_HOUR, type RateLimit } from "./rate-limits.ts";
 import type { Attempted, Outcome, Sink, SinkConnection } from "./sink.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
 
-/**
- * A VM that restarts all the time fills no mailbox: what is over this waits, and nothing is lost. More than people read,
- * not measured.
- */
-const MAX_MAILS_PER_HOUR = 60;
+/** While the server is away, it is asked so often whether it is back. */
+const CHECK_AGAIN = { firstMs: 1_000, longestMs: 5 * MINUTE_MS };
 
 export interface MailSinkOptions {
   to: readonly string[];
   mailer: Pick<Mailer, "send" | "check">;
   /** The manager's machine. */
   host: string;
+  /** Of mails, by address. */
+  limit: RateLimit;
   /** Milliseconds since 1970. */
   now?: () => number;
 }
@@ -35,8 +36,8 @@ export class MailSink implements Sink {
   readonly keepsAttempts = true;
   readonly #options: MailSinkOptions;
   readonly #now: () => number;
-  /** When the mails of the last hour were sent, the oldest first. */
-  #sentAt: number[] = [];
+  readonly #closing = new AbortController();
+  #isChecking = false;
   #connection: SinkConnection = { state: "idle" };
 
   constructor(options: MailSinkOptions) {
@@ -64,33 +65,61 @@ export class MailSink implements Sink {
   }
 
   start(): void {
-    this.#options.mailer.check().then(
-      () => {
-        this.#connection = { state: "idle" };
-      },
-      (error: unknown) => {
-        this.#connection = { state: "disconnected", reason: reasonOf(error) };
-      },
-    );
+    void this.#check();
   }
 
   close(): Promise<void> {
+    this.#closing.abort();
     return Promise.resolve();
+  }
+
+  async #check(): Promise<void> {
+    try {
+      await this.#options.mailer.check();
+      this.#connection = { state: "idle" };
+    } catch (error) {
+      this.#disconnected(reasonOf(error));
+    }
+  }
+
+  #disconnected(reason: string): void {
+    this.#connection = { state: "disconnected", reason };
+    if (!this.#isChecking) void this.#checkTillConnected();
+  }
+
+  /** Without it, a sink would seem broken until its next event, which may be a week away. */
+  async #checkTillConnected(): Promise<void> {
+    const { signal } = this.#closing;
+    const retries = new Retries(CHECK_AGAIN);
+    this.#isChecking = true;
+    while (this.#connection.state === "disconnected" && !signal.aborted) {
+      await retries.wait(signal);
+      // A delivery may have shown meanwhile that all is well.
+      if (this.connection().state === "disconnected" && !signal.aborted) await this.#check();
+    }
+    this.#isChecking = false;
   }
 
   async #attempt(event: Event, signal: AbortSignal): Promise<Attempted> {
     const startedAt = performance.now();
-    const outcome = this.#overLimit() ?? (await this.#send(event, signal));
+    const outcome = await this.#sendWithinLimit(event, signal);
     return { outcome, durationMs: performance.now() - startedAt };
   }
 
-  #overLimit(): Outcome | undefined {
-    const now = this.#now();
-    this.#sentAt = this.#sentAt.filter((at) => at > now - HOUR_MS);
-    const [oldest = now] = this.#sentAt;
-    if (this.#sentAt.length < MAX_MAILS_PER_HOUR) return undefined;
-    const reason = `${MAX_MAILS_PER_HOUR} mails were sent within an hour; the next is after ${rfc3339(oldest + HOUR_MS)}`;
-    return { type: "unavailable", reason };
+  async #sendWithinLimit(event: Event, signal: AbortSignal): Promise<Outcome> {
+    const { to, limit } = this.#options;
+    const turn = limit.take(
+      to.map((address) => address.toLowerCase()),
+      this.#now(),
+    );
+    if (turn.type === "over") {
+      const next = rfc3339(turn.freeAt);
+      const reason = `${MAX_MAILS_PER_HOUR} mails were sent within an hour; the next is after ${next}`;
+      return { type: "unavailable", reason };
+    }
+    const outcome = await this.#send(event, signal);
+    if (outcome.type !== "delivered") turn.giveBack();
+    return outcome;
   }
 
   async #send(event: Event, signal: AbortSignal): Promise<Outcome> {
@@ -108,7 +137,6 @@ export class MailSink implements Sink {
     } catch (error) {
       return this.#failed(error);
     }
-    this.#sentAt.push(this.#now());
     this.#connection = { state: "idle" };
     return { type: "delivered" };
   }
@@ -117,9 +145,11 @@ export class MailSink implements Sink {
     const reason = reasonOf(error);
     if (!(error instanceof MailError)) return { type: "rejected", reason };
     const { problem, status } = error;
+    // A server that answers is there.
+    if (problem !== "unreachable" && status !== undefined) this.#connection = { state: "idle" };
     switch (problem) {
       case "unreachable":
-        this.#connection = { state: "disconnected", reason };
+        this.#disconnected(reason);
         return { type: "unavailable", reason };
       case "deferred":
         return { type: "failed", reason, status };

@@ -8,6 +8,7 @@ import type { Endpoint } from "./endpoint.ts";
 import type { Mailer } from "./mailer.ts";
 import { MailSink } from "./mail-sink.ts";
 import { NotifySink } from "./notify-sink.ts";
+import { newRateLimits, type RateLimits } from "./rate-limits.ts";
 import type { Sink } from "./sink.ts";
 import type { TargetGuard } from "./target-guard.ts";
 import { WebhookSink } from "./webhook-sink.ts";
@@ -18,12 +19,15 @@ export interface SinkContext {
   /** As it is now. */
   config: () => EventsConfig;
   mailer: Mailer;
+  limits: RateLimits;
   log: Log;
 }
 
 /** @param guard limits where it may lead; undefined when root's configuration says where */
 export function openSink(endpoint: Endpoint, guard: TargetGuard | undefined, context: SinkContext): Sink {
   const { host, config, mailer, log } = context;
+  // Users' events must not use up what root's alerts need.
+  const limits = guard === undefined ? newRateLimits() : context.limits;
   switch (endpoint.type) {
     case "amqp":
       return new AmqpSink({ ...endpoint, host, guard, log });
@@ -32,14 +36,16 @@ export function openSink(endpoint: Endpoint, guard: TargetGuard | undefined, con
     case "webhook":
       return new WebhookSink({ ...endpoint, host, guard, allowsHttp: config().targets.http });
     case "mail":
-      return new MailSink({ to: endpoint.to, mailer, host });
+      return new MailSink({ to: endpoint.to, mailer, host, limit: limits.mails });
     case "sms": {
       const { gateway: name, number, format } = endpoint;
-      return new CommandSink({ type: "sms", name, program: () => own(config().gateways, name), number, format, host });
+      const program = () => own(config().gateways, name);
+      return new CommandSink({ type: "sms", name, program, number, format, host, limit: limits.texts });
     }
     case "command": {
       const { command: name, format } = endpoint;
-      return new CommandSink({ type: "command", name, program: () => own(config().commands, name), format, host });
+      const program = () => own(config().commands, name);
+      return new CommandSink({ type: "command", name, program, format, host, limit: limits.runs });
     }
     default:
       return unreachable(endpoint);

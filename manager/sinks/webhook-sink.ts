@@ -214,7 +214,7 @@ async function readAway(response: IncomingMessage): Promise<void> {
 
 function outcomeOf({ statusCode: status = 0, headers }: IncomingMessage): Outcome {
   if (status >= 200 && status < 300) return { type: "delivered", status };
-  if (status === 410) return { type: "gone", reason: "it answered 410: it wants no more events", status };
+  if (status === 410) return { type: "gone", reason: "it answered 410 Gone", status };
   if (status >= 300 && status < 400) {
     return {
       type: "failed",
@@ -243,11 +243,11 @@ export function parseRetryAfter(value: string | undefined, now: number): number 
   return Number.isNaN(waitMs) ? undefined : Math.min(Math.max(waitMs, 0), MAX_RETRY_AFTER_MS);
 }
 
-/** Without user and password, and without what stands in the query, where receivers have their tokens. */
+/** Without user and password, and without the query and most of the path, where receivers have their tokens. */
 function shownUrl({ origin, pathname, search }: URL): string {
-  const parts = search === "" ? [] : search.slice(1).split("&");
-  const shown = parts.map((part) => (part.includes("=") ? `${part.slice(0, part.indexOf("="))}=***` : "***"));
-  return `${origin}${pathname}${shown.length === 0 ? "" : `?${shown.join("&")}`}`;
+  const [, first = "", ...more] = pathname.split("/");
+  const isLonger = more.some((segment) => segment !== "");
+  return `${origin}/${first}${isLonger ? "/…" : search === "" ? "" : "?…"}`;
 }
 
 const UNKNOWN_AUTHORITY = "its certificate is of no authority that the manager knows";

@@ -1,7 +1,7 @@
 /** The DNS guide, as it is written, with a real BIND, QEMU, manager and agent. */
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { BindUnderTest } from "../support/bind.ts";
 import { linksOf, play } from "./guide.ts";
 import { GuideLab } from "./lab.ts";
@@ -17,6 +17,13 @@ test("the zone follows the VM as the guide shows it", { timeout: 180_000 }, asyn
     standIns: { systemctl: (here, [action]) => systemctl(bind, action, here.path("/etc/bind/named.conf.local")) },
   });
   await play("dns.md", lab);
+
+  // What the guide says of a manager that was away.
+  await lab.manager.kill("SIGKILL");
+  await lab.type("host# ", "virsh destroy web1");
+  expect(await bind.dig("web1")).toEqual(["192.0.2.13"]);
+  await lab.manager.start();
+  await vi.waitUntil(async () => (await bind.dig("web1")).length === 0, { timeout: 30_000, interval: 100 });
 });
 
 test("the guide leads to files that are there", () => {

@@ -9,9 +9,11 @@
  * - the documented directories, which are private ones, and the ports of servers, which are free ones.
  */
 import { execFile } from "node:child_process";
+import { existsSync } from "node:fs";
 import { chmod, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
+import { vi } from "vitest";
 import { AgentUnderTest } from "../support/agents.ts";
 import { ManagerUnderTest } from "../support/managers.ts";
 import { QemuUnderTest } from "../support/qemu.ts";
@@ -57,8 +59,13 @@ export class GuideLab implements AsyncDisposable {
   /** web1 runs, and no manager does. */
   static async open(options: LabOptions): Promise<GuideLab> {
     const lab = new GuideLab(await mkdtemp(join(tmpdir(), "guide-")), await AgentUnderTest.make(), options);
-    for (const directory of [...DIRECTORIES, "/bin"]) await mkdir(lab.path(directory), { recursive: true });
-    await lab.#startVm();
+    try {
+      for (const directory of [...DIRECTORIES, "/bin"]) await mkdir(lab.path(directory), { recursive: true });
+      await lab.#startVm();
+    } catch (error) {
+      await lab[Symbol.asyncDispose]();
+      throw error;
+    }
     return lab;
   }
 
@@ -72,7 +79,7 @@ export class GuideLab implements AsyncDisposable {
     return join(this.#root, documented);
   }
 
-  /** Puts a guide's file in its place, or its members into the manager's configuration. */
+  /** Puts a guide's file in its place. */
   async place(documented: string, text: string): Promise<void> {
     await mkdir(dirname(this.path(documented)), { recursive: true });
     await writeFile(this.path(documented), this.#toOwn(text));
@@ -83,7 +90,7 @@ export class GuideLab implements AsyncDisposable {
     const [name = "", ...words] = command.split(" ");
     const standIn = this.#standIns[name];
     if (standIn !== undefined) return standIn(this, words);
-    return this.#toDocumented(await this.#shell(prompt, this.#toOwn(command)));
+    return this.toDocumented(await this.#shell(prompt, this.#toOwn(command)));
   }
 
   get #standIns(): NonNullable<LabOptions["standIns"]> {
@@ -118,8 +125,10 @@ export class GuideLab implements AsyncDisposable {
     await this.#agent.start();
     const directory = await mkdtemp(this.path("/vm-"));
     this.#qemu = await QemuUnderTest.start({ directory, name: "web1", uuid: UUID });
-    await rm(this.#qemu.channelPath);
-    await symlink(this.#agent.channelPath, this.#qemu.channelPath);
+    const { channelPath } = this.#qemu;
+    await vi.waitUntil(() => existsSync(channelPath), { timeout: 20_000, interval: 20 });
+    await rm(channelPath);
+    await symlink(this.#agent.channelPath, channelPath);
     await rename(this.#qemu.qmpPath, this.path("/run/qmp/web1.qmp"));
   }
 
@@ -161,7 +170,8 @@ export class GuideLab implements AsyncDisposable {
     );
   }
 
-  #toDocumented(printed: string): string {
+  /** What was printed or sent, in the guide's paths and names. */
+  toDocumented(printed: string): string {
     const text = this.#options.replacements.reduce(
       (all, [documented, own]) => all.replaceAll(own, documented),
       printed,

@@ -1,5 +1,5 @@
 /** The guide to a consumer in Python, as it is written, with a real RabbitMQ; and what the guide does not show of the program. */
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -121,10 +121,10 @@ describe("the consumer", () => {
 
   test("that is killed goes on where it was, and waits for a broker that is away", { timeout: 180_000 }, async () => {
     const printed: string[] = [];
-    const start = (): ChildProcess => {
+    const start = () => {
       const child = spawn(program, args(ALL_OF_VMS), { stdio: ["ignore", "pipe", "ignore"] });
       onTestFinished(() => void child.kill("SIGKILL"));
-      child.stdout?.setEncoding("utf8").on("data", (piece: string) => printed.push(piece));
+      child.stdout.setEncoding("utf8").on("data", (piece: string) => printed.push(piece));
       return child;
     };
     const until = (sequence: number): Promise<void> => {
@@ -143,7 +143,10 @@ describe("the consumer", () => {
     await rabbit.restart();
     await publish(numbered(3));
     await until(3);
-    expect(printed.join("")).toBe([1, 2, 3].map((number) => `web1: ${number} VM.RUNNING 'Running'\n`).join(""));
+    // It may have been killed after it printed and before it noted that.
+    expect([...new Set(printed.join("").split("\n"))].slice(0, -1)).toEqual(
+      [1, 2, 3].map((number) => `web1: ${number} VM.RUNNING 'Running'`),
+    );
   });
 });
 

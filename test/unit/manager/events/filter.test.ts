@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { EventFilter } from "../../../../shared/api/event-schemas.ts";
+import type { Role } from "../../../../shared/api/schemas.ts";
 import { type Event, managerEvent, type NewEvent } from "../../../../manager/events/event.ts";
 import { matcherOf, maySeeEvent } from "../../../../manager/events/filter.ts";
 import { aVmEvent } from "./event-makers.ts";
@@ -14,6 +15,7 @@ const sent = written(
   aVmEvent("u", { type: "MESSAGE.SEND", resourceName: "web1", data: { keys: ["com.example.a", "x"] } }),
 );
 const cleared = written(aVmEvent("u", { type: "MESSAGE.SEND", resourceName: "web1", data: { keys: [] } }));
+const fleet = written({ ...managerEvent("FLEET.SEND", 1), resourceType: "AsyncJob", resourceUUID: "job" });
 const alert = written(managerEvent("ALERT.INVENTORY-DISCONNECTED", 1));
 
 describe("a filter", () => {
@@ -39,7 +41,7 @@ describe("a filter", () => {
 
 describe("who may see an event", () => {
   const all = { vms: ["*"], keys: [""] };
-  test.each<[string, { vms: string[]; keys: string[] }, Event, boolean]>([
+  test.each<[string, { role?: Role; vms: string[]; keys: string[] }, Event, boolean]>([
     ["of a VM: who may see the VM", { vms: ["web*"], keys: [] }, running, true],
     ["of another VM: not they", { vms: ["db*"], keys: [""] }, running, false],
     ["of a key: who may use it", { vms: ["*"], keys: ["com.example."] }, keySet, true],
@@ -47,9 +49,12 @@ describe("who may see an event", () => {
     ["of a message: who may use each of its keys", { vms: ["*"], keys: ["com.example."] }, sent, false],
     ["of a message: an admin", all, sent, true],
     ["of a message that clears: who may use every key", { vms: ["*"], keys: ["com."] }, cleared, false],
-    ["of the manager itself: who may see every VM", { vms: ["*"], keys: [] }, alert, true],
-    ["of the manager itself: not who may see some", { vms: ["web*"], keys: [""] }, alert, false],
-  ])("%s", (_, who, event, maySee) => {
-    expect(maySeeEvent(who, event)).toBe(maySee);
+    ["of the manager itself: an admin of every VM", { ...all, role: "admin" }, alert, true],
+    ["of the manager itself: nobody else, for it names users and endpoints", { ...all, role: "write" }, alert, false],
+    ["of the manager itself: not an admin of some VMs", { role: "admin", vms: ["web*"], keys: [""] }, alert, false],
+    ["of a request for many VMs: who may see every VM", all, fleet, true],
+    ["of a request for many VMs: not who may see some", { vms: ["web*"], keys: [""] }, fleet, false],
+  ])("%s", (_, { role = "read", ...who }, event, maySee) => {
+    expect(maySeeEvent({ role, ...who }, event)).toBe(maySee);
   });
 });
