@@ -141,6 +141,7 @@ function subscriptionAction(
     case "subscription show":
       return { type: "show", id: first };
     case "subscription add": {
+      if (first === "") throw usageError("subscription add: its name is empty; it needs one that people know it by");
       const properties = subscriptionProperties(own, options);
       if (properties.endpoints !== undefined) return { type: "add", subscription: first, properties };
       throw usageError("subscription add: where do events go? --endpoint URL, or --endpoint-file FILE");
@@ -173,6 +174,7 @@ function subscriptionChanges(own: OwnOptions, options: Options): SubscriptionCha
   if (Object.keys(own).length === 0 && options.vm === undefined) {
     throw usageError("subscription change: what? see vmmessage subscription change --help");
   }
+  if (own.name === "") throw usageError("subscription change: --name is empty; leave it out to keep the name");
   const properties = subscriptionProperties(own, options);
   const { name, contact, everything: dropsFilter = false, unsigned: dropsSecrets = false } = own;
   if (dropsSecrets && (properties.makesSecret || properties.secretFiles.length > 0)) {

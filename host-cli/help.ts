@@ -109,6 +109,9 @@ A part with a comma or a quote in it stands in double quotes, as in CSV.`,
   vmmessage sink show config:main
   vmmessage sink test 0123456789abcdef.1
   vmmessage sink redeliver 0123456789abcdef.1                 all dead letters`,
+  "sink show": `Examples:
+  vmmessage sink show config:main
+  vmmessage sink show 0123456789abcdef.1 --json               the first endpoint of a subscription`,
   "sink redeliver": `Examples:
   vmmessage sink redeliver config:main                        all dead letters
   vmmessage sink redeliver config:main 8f14e45f-ceea-467f-8a3e-7d1f0c1b2a3d`,
@@ -117,6 +120,9 @@ A part with a comma or a quote in it stands in double quotes, as in CSV.`,
   vmmessage save -v web1 --to /srv/images/web --format raw --disk vdb --wait
   vmmessage save list -v web1
   vmmessage save cancel 0123456789abcdef`,
+  "save list": `Examples:
+  vmmessage save list
+  vmmessage save list -v web1 --json`,
 };
 
 export const HELP_AFTER = `\n${FINDING}\n\n${EXAMPLES}\n\n${exitCodesText}`;

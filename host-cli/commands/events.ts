@@ -1,6 +1,7 @@
 import { aborted } from "../../shared/abort.ts";
 import type { EventFilter, ShownEvent } from "../../shared/api/event-schemas.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
+import { isPattern } from "../../shared/vm-pattern.ts";
 import type { Context } from "../context.ts";
 import type { EventsCommand } from "../event-command.ts";
 import { eventLine } from "../event-line.ts";
@@ -14,6 +15,8 @@ const DEFAULT_LIMIT = 50;
 /** Of the largest events that guests can send, a page is still an answer that we take. */
 const PAGE_SIZE = 250;
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
 /** `events`: the newest, or those since a cursor; with `--follow` also what comes, till a signal or till nobody reads. */
 export async function events(command: EventsCommand, context: Context): Promise<void> {
   const { output } = context;
@@ -21,10 +24,16 @@ export async function events(command: EventsCommand, context: Context): Promise<
   // Each page has the time of an answer; how long they all take is up to whoever reads them.
   const lasts = follow || timeoutMs === undefined ? "endless" : "answer";
   using manager = await openNeededManager(command, context, { lasts });
+  await assertKnown(command.filter, manager);
   const reader = new EventReader(manager, command, context);
   if (follow && style === "transcript") output.note("following events, till Ctrl-C");
   await Promise.race([follow ? reader.follow() : reader.list(), aborted(output.readerGone)]);
   if (!follow && style !== "quiet" && !output.readerGone.aborted) output.note(`next: --since ${reader.next ?? ""}`);
+}
+
+/** A name with a typing error would be answered with no events, and followed for ever. A UUID may be of a VM that is gone. */
+async function assertKnown({ vms = [] }: EventFilter, manager: Manager): Promise<void> {
+  for (const vm of vms) if (!isPattern(vm) && !UUID.test(vm)) await manager.read("showVm", { params: { vm } });
 }
 
 /** Prints, and knows where it is. */
@@ -46,7 +55,9 @@ class EventReader {
     const { since, limit } = this.#command;
     let left = limit ?? (since === undefined ? DEFAULT_LIMIT : Infinity);
     for (let isMore = true; isMore && left > 0;) {
-      const page = await this.#manager.read("listEvents", { query: this.#query({ limit: Math.min(left, PAGE_SIZE) }) });
+      // From the newest there is no way back: they all come in one page.
+      const size = since === undefined ? left : Math.min(left, PAGE_SIZE);
+      const page = await this.#manager.read("listEvents", { query: this.#query({ limit: size }) });
       if (page.missed) this.#tellMissed();
       for (const event of page.events) await this.#print(event);
       this.next = page.next;

@@ -7,7 +7,7 @@ import type { Manager } from "../managed/manager.ts";
 import { openNeededManager } from "../managed/open-manager.ts";
 import { agoInWords } from "../origin.ts";
 import { printListing } from "../rows.ts";
-import { sinkStateInWords } from "../sink-words.ts";
+import { backlogInWords, sinkStateInWords } from "../sink-words.ts";
 import { tableLines } from "../table.ts";
 import { Transcript } from "../transcript.ts";
 
@@ -26,11 +26,9 @@ export async function sink(command: SinkCommand, context: Context): Promise<void
     case "test":
       printTest(await manager.readLate("testSink", { params: { sink: action.sink } }), action.sink, command, context);
       return;
-    case "enable": {
-      const enabled = await manager.change("enableSink", { params: { sink: action.sink } });
-      tell(`Sink ${enabled.id} enabled: ${sinkStateInWords(enabled)}.`, enabled, command, context);
+    case "enable":
+      await enable(manager, action.sink, command, context);
       return;
-    }
     case "deliveries":
     case "dead-letters":
       await printPast(manager, action, command, context);
@@ -41,6 +39,14 @@ export async function sink(command: SinkCommand, context: Context): Promise<void
     default:
       unreachable(action);
   }
+}
+
+/** Asks also for one that was not disabled: it is tried again at once. */
+async function enable(manager: Manager, id: string, command: SinkCommand, context: Context): Promise<void> {
+  const before = await oneSink(manager, id);
+  const enabled = await manager.change("enableSink", { params: { sink: id } });
+  const done = before.state === "disabled" ? "enabled" : "was not disabled";
+  tell(`Sink ${enabled.id} ${done}: ${sinkStateInWords(enabled)}.`, enabled, command, context);
 }
 
 function tell(sentence: string, json: object, { style }: SinkCommand, { output }: Context): void {
@@ -83,7 +89,7 @@ function sinkFacts(found: SinkSummary): string[][] {
     ["type", type],
     ["target", target],
     ["state", sinkStateInWords(found)],
-    ["backlog", String(backlog)],
+    ["backlog", backlogInWords(backlog)],
     ["retrying", String(retrying)],
     ["dead letters", String(deadLetters)],
     ["failures", String(failures)],

@@ -6,6 +6,9 @@ import type { Event } from "./event.ts";
 const TAIL_EVENTS = 4_096;
 const TAIL_BYTES = 8 * 1024 * 1024;
 
+/** Pages that the store reads at the same time: however many readers and sinks are behind, so many pages are on their way. */
+const STORED_READS_AT_ONCE = 4;
+
 /** What an event takes beside what others wrote into it. A guess. */
 const EVENT_BYTES = 600;
 
@@ -22,6 +25,7 @@ export class EventLog {
   readonly id: string;
   readonly #store: LogStore;
   readonly #listeners = new Set<() => void>();
+  readonly #storedReads = new Slots(STORED_READS_AT_ONCE);
   /** The newest events, without a gap. */
   #tail: Event[] = [];
   #tailBytes = 0;
@@ -60,7 +64,7 @@ export class EventLog {
   read(after: number, limit: number): LogPage | Promise<LogPage> {
     if (after >= this.#last) return { events: [], next: after, missed: false };
     const first = this.#tail[0]?.position;
-    if (first === undefined || after < first - 1) return this.#readStored(after, limit);
+    if (first === undefined || after < first - 1) return this.#storedReads.run(() => this.#readStored(after, limit));
     const start = after - first + 1;
     return pageOf(this.#tail.slice(start, start + limit), after);
   }
@@ -81,6 +85,33 @@ export class EventLog {
       dropped += 1;
     }
     if (dropped > 0) this.#tail = this.#tail.slice(dropped);
+  }
+}
+
+/** Lets so many do their work at the same time, and the others wait for their turn. */
+class Slots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(slots: number) {
+    this.#free = slots;
+  }
+
+  /** Settles as the work does. */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free -= 1;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      return await work();
+    } finally {
+      this.#release();
+    }
+  }
+
+  #release(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free += 1;
+    else next();
   }
 }
 

@@ -76,13 +76,29 @@ export class EventReader {
   /** Window by window into the past. */
   async #newest({ wants, values }: Omit<Reading, "since">, limit: number): Promise<EventPage> {
     const { last } = this.#log;
+    const room = { events: limit, bytes: MAX_PAGE_BYTES };
     let found: Event[] = [];
-    for (let end = last; end > 0 && found.length < limit && last - end < MAX_EXAMINED; end -= EVENTS_AT_ONCE) {
-      const start = Math.max(0, end - EVENTS_AT_ONCE);
-      const { events } = await this.#log.read(start, end - start);
-      found = [...events.filter((event) => event.position <= end && wants(event)), ...found];
+    for (let end = last; end > 0 && last - end < MAX_EXAMINED; end -= EVENTS_AT_ONCE) {
+      const inWindow = await this.#newestUpTo(end, wants, room);
+      found = [...inWindow, ...found];
+      room.events -= inWindow.length;
+      room.bytes -= inWindow.reduce((bytes, event) => bytes + heldBytes(event), 0);
+      if (room.events <= 0 || room.bytes <= 0) break;
     }
-    return this.#answer(found.slice(-limit), last, false, values);
+    return this.#answer(found, last, false, values);
+  }
+
+  /** Of one window, which the log may answer in several pages: no more is held than there is room for. */
+  async #newestUpTo(end: number, wants: EventMatcher, room: Readonly<Room>): Promise<Event[]> {
+    let found: Event[] = [];
+    for (let position = Math.max(0, end - EVENTS_AT_ONCE); position < end;) {
+      const { events, next } = await this.#log.read(position, end - position);
+      const wanted = events.filter((event) => event.position <= end && wants(event));
+      found = newestFilling(room, [...found, ...wanted]);
+      if (events.length === 0) break;
+      position = next;
+    }
+    return found;
   }
 
   #answer(found: readonly Event[], position: number, missed: boolean, values: boolean): EventPage {
@@ -107,12 +123,24 @@ export class EventReader {
   }
 }
 
+/** What a page may still have. */
+interface Room {
+  events: number;
+  bytes: number;
+}
+
+/** The last of them, from the one that fills the room, or all. */
+function newestFilling({ events: most, bytes: mostBytes }: Readonly<Room>, events: Event[]): Event[] {
+  let bytes = 0;
+  const first = events.findLastIndex((event, index) => {
+    bytes += heldBytes(event);
+    return bytes >= mostBytes || events.length - index >= most;
+  });
+  return first === -1 ? events : events.slice(first);
+}
+
 /** Those up to the one that fills the room, or all; what is wanted of them takes it. */
-function filling(
-  room: { events: number; bytes: number },
-  events: readonly Event[],
-  wants: EventMatcher,
-): readonly Event[] {
+function filling(room: Room, events: readonly Event[], wants: EventMatcher): readonly Event[] {
   const last = events.findIndex((event) => {
     if (!wants(event)) return false;
     room.events -= 1;

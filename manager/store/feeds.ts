@@ -3,12 +3,15 @@ import type { DatabaseSync } from "node:sqlite";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Event } from "../events/event.ts";
 import type { EventTable } from "./events.ts";
+import { KEPT_DEAD_LETTER_BYTES, KEPT_DEAD_LETTERS, type StoreLimits } from "./limits.ts";
 import { Statement } from "./statement.ts";
 import type { FeedProgress, ParkedEvent, StoredAttempt, StoredDeadLetter, StoredFeed } from "./store.ts";
 
-/** The newest of a sink. Not measured: whoever reads more of them wants the events from the log instead. */
-const KEPT_DEAD_LETTERS = 1000;
+/** The newest of a sink. Not measured. */
 const KEPT_ATTEMPTS = 100;
+
+/** Dead letters removed in one request for their age, so that others need not wait for long. */
+const PRUNED_AT_ONCE = 100;
 
 interface FeedRow {
   position: number;
@@ -35,10 +38,12 @@ interface DeadLetterRow {
 
 export class Feeds {
   readonly #log: EventTable;
+  readonly #limits: Pick<StoreLimits, "eventAgeMs">;
   readonly #statements: ReturnType<typeof prepare>;
 
-  constructor(database: DatabaseSync, log: EventTable) {
+  constructor(database: DatabaseSync, log: EventTable, limits: Pick<StoreLimits, "eventAgeMs">) {
     this.#log = log;
+    this.#limits = limits;
     this.#statements = prepare(database);
   }
 
@@ -66,7 +71,9 @@ export class Feeds {
     for (const parked of park) this.#statements.park.run({ sink, ...parked });
     for (const position of unpark) this.#statements.unpark.run({ sink, position });
     for (const letter of dead) this.#bury(sink, letter);
-    if (dead.length > 0) this.#statements.trimDeadLetters.run({ sink, kept: KEPT_DEAD_LETTERS });
+    if (dead.length > 0) {
+      this.#statements.trimDeadLetters.run({ sink, kept: KEPT_DEAD_LETTERS, bytes: KEPT_DEAD_LETTER_BYTES });
+    }
     const before = (row?.attempts ?? attempts.length) - attempts.length;
     for (const [index, attempt] of attempts.entries()) this.#note(sink, before + index, attempt);
   }
@@ -100,6 +107,12 @@ export class Feeds {
     return this.#statements.deadLetters.all({ sink, limit }).map(({ event, ...letter }) => {
       return { event: JSON.parse(event) as Event, ...letter };
     });
+  }
+
+  /** A step of removing the dead letters that are too old. */
+  pruneSome(now: number): { more: boolean } {
+    const before = now - this.#limits.eventAgeMs;
+    return { more: this.#statements.pruneDeadLetters.run({ before, limit: PRUNED_AT_ONCE }) === PRUNED_AT_ONCE };
   }
 
   /** @throws CommandError for a sink that has no feed, or an event that is neither a dead letter of it nor in the log */
@@ -206,8 +219,18 @@ function prepare(database: DatabaseSync) {
     ),
     trimDeadLetters: new Statement(
       database,
-      `DELETE FROM dead_letters WHERE sink = :sink AND sequence <= (
-         SELECT sequence FROM dead_letters WHERE sink = :sink ORDER BY sequence DESC LIMIT 1 OFFSET :kept
+      `DELETE FROM dead_letters WHERE sequence IN (
+         SELECT sequence FROM (
+           SELECT sequence, row_number() OVER newest AS number, sum(octet_length(event)) OVER newest AS bytes
+           FROM dead_letters WHERE sink = :sink WINDOW newest AS (ORDER BY sequence DESC ROWS UNBOUNDED PRECEDING)
+         ) WHERE number > :kept OR bytes > :bytes
+       )`,
+    ),
+    // They became dead letters in this order, so that the oldest are the first.
+    pruneDeadLetters: new Statement(
+      database,
+      `DELETE FROM dead_letters WHERE at < :before AND sequence IN (
+         SELECT sequence FROM dead_letters ORDER BY sequence LIMIT :limit
        )`,
     ),
     deadLetters: new Statement<DeadLetterRow>(

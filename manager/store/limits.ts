@@ -21,12 +21,18 @@ export interface StoreLimits {
   auditAgeMs: number;
   /**
    * The log of events: the newest, none older. A sink that has not come to an event, or is to try it again, keeps it there
-   * for up to twice of each.
+   * for up to twice of each. Dead letters are kept for the age too, from when they became so.
    */
   eventCount: number;
   eventBytes: number;
   eventAgeMs: number;
 }
+
+/** Dead letters of one sink: the newest. Not measured: whoever reads more of them wants the events from the log instead. */
+export const KEPT_DEAD_LETTERS = 1000;
+
+/** Their bytes: a guest's own data may be as large as a frame. Not measured. */
+export const KEPT_DEAD_LETTER_BYTES = 16 * MIB;
 
 export const DEFAULT_STORE_LIMITS: Readonly<StoreLimits> = {
   pendingPerVm: 1000,

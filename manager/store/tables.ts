@@ -25,7 +25,7 @@ export function operationsOn(database: DatabaseSync, options: TablesOptions): Op
   const messages = new Messages(database, { secrets, limits, log });
   const received = new Received(database, limits);
   const mirrors = new Mirrors(database, log);
-  const feeds = new Feeds(database, log);
+  const feeds = new Feeds(database, log, limits);
   const subscriptions = new Subscriptions(database, secrets);
   const jobs = new Jobs(database);
   const accounts = new AccountTables(database);
@@ -107,7 +107,10 @@ export function operationsOn(database: DatabaseSync, options: TablesOptions): Op
 
     pruneVmAfter: (after, now) => pruneVmAfter(after, now, received, messages),
     pruneSomeAudit: (now) => audit.pruneSome(now),
-    pruneSomeEvents: (now) => log.pruneSome(now),
+    pruneSomeEvents: (now) => {
+      const [events, deadLetters] = [log.pruneSome(now), feeds.pruneSome(now)];
+      return { more: events.more || deadLetters.more };
+    },
   };
 }
 

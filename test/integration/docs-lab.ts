@@ -67,8 +67,8 @@ const pass = `echo '${PASSWORD}'`;
 /** Commands that show what happened before them. */
 const READS_EVENTS = /^(vmmessage (events|sink|subscription|notify|save)|python3 |cat |mail )/;
 
-/** Longer than a change of a guest's keys takes to be an event: half a second, and two for what is only read. */
-const QUIET_MS = 2_500;
+/** Longer than a change of a guest's keys takes to be an event: half a second. */
+const QUIET_MS = 1_000;
 
 /** What stands in the files of these names. */
 type Scripts = Record<string, string>;
@@ -194,6 +194,7 @@ export class DocsLab implements AsyncDisposable {
     });
     this.#manager = await ManagerUnderTest.start(vms);
     await Promise.all(runningFromTheStart.map((name) => this.#managerHere.untilLink(name, "up")));
+    if (this.#servers !== undefined) await this.#untilQuiet();
   }
 
   /** What a guest or a hypervisor tells is an event within a second, and a person types more slowly. */
@@ -316,7 +317,7 @@ export class DocsLab implements AsyncDisposable {
     return text
       .replaceAll(this.#address, "192.0.2.20")
       .replaceAll("127.0.0.1", "192.0.2.7")
-      .replace(new RegExp(`(  |Host = |"host":"|, on )${hostname()}(?=  |"|\\)|$)`, "gm"), "$1hv1");
+      .replace(new RegExp(`(  |Host = |"host":"|, on |"//)${hostname()}(?=  |"|/|\\)|$)`, "gm"), "$1hv1");
   }
 
   #paths(prompt: Prompt): [documented: string, own: string][] {

@@ -8,11 +8,16 @@ import { readConfig as readAgentConfig } from "../../agent/config.ts";
 import { defaultApiLimits } from "../../manager/api/limits.ts";
 import { refusalOf } from "../../manager/api/problems.ts";
 import { parseConfig } from "../../manager/config.ts";
+import { libvirtMeanings, type Meaning, qmpMeanings } from "../../manager/events/lifecycle-table.ts";
+import { MAX_PARKED } from "../../manager/events/outbox/feed.ts";
 import { parseStaticFile } from "../../manager/inventory/static-file.ts";
+import { MAX_EVENT_BYTES } from "../../manager/sinks/event-json.ts";
+import { MAX_MAILS_PER_HOUR, MAX_RUNS_PER_SECOND, MAX_TEXTS_PER_HOUR } from "../../manager/sinks/rate-limits.ts";
 import { DEFAULT_STORE_LIMITS } from "../../manager/store/limits.ts";
 import packageJson from "../../package.json" with { type: "json" };
 import { endpoints, MAX_BODY_BYTES } from "../../shared/api/endpoints.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
+import { eventTypes } from "../../shared/event-types.ts";
 import { type ErrorCode, exitCodeMeanings, exitCodes } from "../../shared/protocol/errors.ts";
 import { DocsLab, documentedUuids, type Prompt, prompts } from "./docs-lab.ts";
 
@@ -77,7 +82,9 @@ function comparable(output: string): string {
     .replace(/\b\d{8}T\d{6}Z/g, "TIME")
     .replace(/\b\d+(?:\.\d+)? ms\b/g, "N ms")
     .replace(/\b(delivered|failed|dead)( +\d{3})? +\d+ *$/gm, "$1$2  N")
-    .replace(/"(ageMs|uptimeMs|roundTripMs)": ?[\d.]+/g, '"$1":N')
+    .replace(/"(ageMs|uptimeMs|roundTripMs|sequence)": ?[\d.]+/g, '"$1":N')
+    .replace(/\b\d+(?= of this resource$)/gm, "N")
+    .replace(/^(Took: +)\d+ seconds?$/gm, "$1N")
     .replace(/\(pid \d+\)/g, "(pid N)")
     .replace(/ +$/gm, "")
     .replace(/(?<=\S) {2,}/g, "  ");
@@ -221,22 +228,57 @@ const exampleValues: Record<string, unknown> = {
   "listen[].address": "::",
   "listen[].certificate": "/etc/example.crt",
   "listen[].key": "/etc/example.key",
+  "events.mail.host": "mail.example.com",
+  "events.mail.user": "example",
+  "events.mail.passwordFile": "/etc/example.password",
+  "events.mail.ca": "/etc/example.crt",
+  "events.mail.from": "example@example.com",
+  "events.commands": { example: { run: ["/bin/true"] } },
 };
 
+/** Which members a sink has depends on its type: one of each, the first with no more than it needs. */
+const exampleSinks = [
+  { type: "amqp", name: "least", url: "amqps://example@example.com" },
+  {
+    type: "amqp",
+    name: "broker",
+    url: "amqps://example@example.com",
+    passwordFile: "/etc/example.password",
+    ca: "/etc/example.crt",
+    filter: { categories: ["ActionEvent"], types: ["VM.*"], vms: ["web*"], keys: ["com.example."] },
+  },
+  { type: "webhook", name: "hook", url: "https://example.com", secretFiles: [], ca: "/etc/example.crt" },
+  { type: "mail", name: "mail", to: ["example@example.com"] },
+  { type: "command", name: "program", command: "example" },
+];
+const SINK = "events.sinks[]";
+
+/** Their members are names that root makes up. */
+const records: ReadonlySet<string> = new Set(["events.commands", "events.gateways", "images.disks"]);
+
 function whereAllIsGiven(rows: string[][]): object {
-  return rows.reduce<object>((config, [member = "", byDefault = ""]) => {
-    const value = exampleValues[member] ?? (byDefault === "" ? undefined : (JSON.parse(byDefault) as unknown));
-    return value === undefined ? config : withMember(config, member, value);
-  }, {});
+  const others = rows.filter(([member = ""]) => !member.startsWith(SINK));
+  return others.reduce<object>(
+    (config, [member = "", byDefault = ""]) => {
+      const value = exampleValues[member] ?? (byDefault === "" ? undefined : (JSON.parse(byDefault) as unknown));
+      return value === undefined ? config : withMember(config, member, value);
+    },
+    withMember({}, "events.sinks", exampleSinks),
+  );
 }
 
 /** What has to be there so that `member` can be. */
 function whereRequiredIsGiven(rows: string[][], member: string): object {
-  const [parent = ""] = member.split(".");
-  const base = parent.endsWith("[]") ? {} : withMember({}, parent, member.includes(".") ? {} : undefined);
+  const parent = parentOf(member);
+  if (parent === SINK) return withMember({}, "events.sinks", exampleSinks.slice(0, 1));
+  const base = parent === "" || parent.endsWith("[]") ? {} : withMember({}, parent, {});
   return rows
-    .filter(([other = "", text]) => text === "required" && other.split(".")[0] === parent)
+    .filter(([other = "", text]) => text === "required" && parentOf(other) === parent)
     .reduce<object>((config, [other = ""]) => withMember(config, other, exampleValues[other]), base);
+}
+
+function parentOf(member: string): string {
+  return member.slice(0, Math.max(0, member.lastIndexOf(".")));
 }
 
 /** @param path `listen[].port`: of the first of the list */
@@ -254,8 +296,10 @@ function withMember(config: object, path: string, value: unknown): object {
 function membersOf(value: object, path = ""): string[] {
   return Object.entries(value).flatMap(([name, inner]: [string, unknown]) => {
     const here = path === "" ? name : `${path}.${name}`;
-    const [first] = Array.isArray(inner) ? (inner as unknown[]) : [];
-    if (typeof first === "object" && first !== null) return membersOf(first, `${here}[]`);
+    const items = Array.isArray(inner) ? (inner as unknown[]) : [];
+    const objects = items.filter((item) => typeof item === "object" && item !== null);
+    if (objects.length > 0) return objects.flatMap((item) => membersOf(item, `${here}[]`));
+    if (records.has(here)) return [here];
     if (typeof inner === "object" && inner !== null && !Array.isArray(inner)) return membersOf(inner, here);
     return [here];
   });
@@ -279,6 +323,10 @@ test("the fixed limits in docs/manager.md are those of the code", () => {
     "receipts of settled messages": `${count(store.receiptsPerVm)} for each VM, ${days(store.receiptAgeMs)}`,
     "messages from guests": `${count(store.receivedPerVm)} and ${store.receivedBytesPerVm / 2 ** 20} MiB for each VM`,
     "audit log": `${count(store.auditRecords)} records, ${days(store.auditAgeMs)}`,
+    events: `as \`events.keep\` and \`events.keepCount\` say, and ${store.eventBytes / 2 ** 30} GiB; twice of it for a sink that is behind`,
+    "events that wait for another attempt": `${count(MAX_PARKED)} of each sink`,
+    "an event to a webhook or a program": `${MAX_EVENT_BYTES / 1024} KiB; a larger one goes without its values, and says \`truncated\``,
+    "mails, text messages, commands": `${MAX_MAILS_PER_HOUR} an hour to an address, ${MAX_TEXTS_PER_HOUR} an hour to a number, ${MAX_RUNS_PER_SECOND} a second of one name`,
     "a request's body": `${MAX_BODY_BYTES / 2 ** 20} MiB`,
     "API: one door": `${connections} connections, ${requests} requests in progress`,
     "API: watches and calls for many VMs": `${streamsPerPrincipal} at a time for each user`,
@@ -296,7 +344,7 @@ function loggedEvents(): string[] {
   const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
   const events = files.flatMap((file) => {
     const source = readFileSync(join(folder, file), "utf8");
-    return [...source.matchAll(/log\.(?:info|warn|error)\(\s*"([a-z.-]+)"/g)].map(([, event = ""]) => event);
+    return [...source.matchAll(/\blog(?:ger)?\.(?:info|warn|error)\(\s*"([a-z.-]+)"/g)].map(([, event = ""]) => event);
   });
   return [...new Set(events)].sort();
 }
@@ -322,6 +370,46 @@ describe("docs/api.md", () => {
     expect(documented).toEqual(answered);
   });
 });
+
+describe("docs/events.md", () => {
+  test("has every type of event with its category and meaning, and no other", () => {
+    const types = Object.entries(eventTypes).map(([type, { category, meaning }]) => [type, category, meaning]);
+    expect(tableOf("docs/events.md", "Types")).toEqual(types);
+  });
+
+  test.each([
+    { heading: "What libvirt says, and what it means", meanings: libvirtMeanings },
+    { heading: "What QEMU says, and what it means", meanings: qmpMeanings },
+  ])("has what becomes of each event: $heading", ({ heading, meanings }) => {
+    const rows = tableOf("docs/events.md", heading);
+    const documented = rows.map(([said, events = ""]) => [said, events.replaceAll("`", "")]);
+    const ours = Object.entries<Meaning>(meanings).map(([said, meaning]) => [said, eventsOf(meaning).join(", ")]);
+    expect(documented).toEqual(ours);
+  });
+
+  test("has configurations that are ones", () => {
+    const examples = blocksOf("docs/events.md").filter(({ title }) => title?.endsWith("manager.json"));
+    expect(examples.length).toBeGreaterThan(0);
+    for (const { text } of examples) expect(() => parseConfig(JSON.parse(text), "the example")).not.toThrow();
+    const list = blocksOf("docs/events.md").find(({ title }) => title?.endsWith("vms.json"))?.text ?? "";
+    expect(parseStaticFile(list, "hv1")).toMatchObject({ type: "read", wishes: [{ vmId: "22" }] });
+  });
+});
+
+const stateTypes: Record<NonNullable<Meaning["status"]>, string> = {
+  Running: "VM.RUNNING",
+  Paused: "VM.PAUSED",
+  Suspended: "VM.SUSPENDED",
+  Stopped: "VM.STOPPED",
+  Crashed: "VM.CRASHED",
+  Begun: "VM.PAUSED",
+};
+
+/** In the order in which they are told. */
+function eventsOf({ alert, action, isReset, status }: Meaning): string[] {
+  const state = status === undefined ? undefined : stateTypes[status];
+  return [alert, action, isReset && "VM.RESET", state].filter((type) => type !== undefined);
+}
 
 test("docs/vmmessage.md has every exit code", () => {
   const documented = tableOf("docs/vmmessage.md", "Exit codes").slice(1);

@@ -17,6 +17,10 @@ export interface SinkOptions {
   carriesValues: boolean;
   /** Sinks that are told when this one is disabled, whatever they want to hear of. */
   tellWhenDisabled: readonly string[];
+  /** As {@link FeedOptions.mayHave}. */
+  mayHave?: EventMatcher;
+  /** A position of the log: what came after it is the first that a new sink has. Without it, what comes after the call. */
+  from?: number;
 }
 
 export interface DispatcherOptions {
@@ -67,15 +71,16 @@ export class Dispatcher implements FeedOwner {
     return this.#feeds.get(id)?.feed;
   }
 
-  /** Begins where the sink stood; a new one has what happens from now on. One of the same id is ended first. */
+  /** Begins where the sink stood; a new one has what happens from now on, or from its place. One of the same id is ended first. */
   add(options: SinkOptions): Promise<Feed> {
     const { store, log, failed, random = Math.random } = this.#options;
+    const { id, from = log.last } = options;
     return this.#turns.take(async () => {
-      await this.#end(options.id);
-      const stored = (await store.loadFeed(options.id)) ?? (await this.#begin(options.id));
+      await this.#end(id);
+      const stored = (await store.loadFeed(id)) ?? (await this.#begin(id, from));
       const now = this.#now;
       const feed = new Feed({ ...options, stored, log, store, keeper: this.#keeper, owner: this, now, random });
-      this.#feeds.set(options.id, { feed, options, toldOfDeadLetterAt: -Infinity });
+      this.#feeds.set(id, { feed, options, toldOfDeadLetterAt: -Infinity });
       feed.start(failed);
       return feed;
     });
@@ -96,15 +101,18 @@ export class Dispatcher implements FeedOwner {
   }
 
   /** How many are to be delivered again. */
-  async redeliver(id: string, eventIds: readonly string[] | undefined): Promise<number> {
+  redeliver(id: string, eventIds: readonly string[] | undefined): Promise<number> {
     const { store } = this.#options;
-    const feed = this.feed(id);
-    if (feed === undefined) throw new CommandError("failed", `there is no sink '${id}'`);
-    await this.#keeper.flush();
-    const parked = await store.redeliver(id, eventIds, this.#now());
-    const stored = await store.loadFeed(id);
-    feed.redeliver(parked, stored?.deadLetters ?? 0);
-    return parked.length;
+    // The feed that is told of what the store parks is the one that has it.
+    return this.#turns.take(async () => {
+      const feed = this.feed(id);
+      if (feed === undefined) throw new CommandError("failed", `there is no sink '${id}'`);
+      await this.#keeper.flush();
+      const parked = await store.redeliver(id, eventIds, this.#now());
+      const stored = await store.loadFeed(id);
+      feed.redeliver(parked, stored?.deadLetters ?? 0);
+      return parked.length;
+    });
   }
 
   /** Lets deliveries under way end, and writes down how far each sink is. */
@@ -117,8 +125,8 @@ export class Dispatcher implements FeedOwner {
   }
 
   /** Durable before it is told, so that a crash loses nothing of what happens from now on. */
-  async #begin(id: string): Promise<StoredFeed> {
-    const { sink, parked, deadLetters, ...state } = beginningAt(id, this.#options.log.last);
+  async #begin(id: string, from: number): Promise<StoredFeed> {
+    const { sink, parked, deadLetters, ...state } = beginningAt(id, from);
     this.#keeper.note({ sink, state, park: [], unpark: [], dead: [], attempts: [] });
     await this.#keeper.flush();
     return { sink, parked, deadLetters, ...state };

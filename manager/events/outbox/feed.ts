@@ -11,6 +11,7 @@ import { Retries } from "../../retries.ts";
 import type { Attempted, Outcome, Sink } from "../../sinks/sink.ts";
 import type { FeedProgress, FeedState, ParkedEvent, Store, StoredAttempt, StoredFeed } from "../../store/store.ts";
 import { WakeUp } from "../../wake-up.ts";
+import { KEPT_DEAD_LETTERS } from "../../store/limits.ts";
 import { withoutValue } from "../bodies.ts";
 import type { Event } from "../event.ts";
 import type { EventLog, LogPage } from "../event-log.ts";
@@ -19,7 +20,10 @@ import { Lanes } from "./lanes.ts";
 import type { ProgressKeeper } from "./progress-keeper.ts";
 
 /** Events that may be parked at one sink: with more, it waits for them before it takes new ones from the log. */
-export const MAX_PARKED = 1_000;
+export const MAX_PARKED = 2_000;
+
+/** Of these so many may be of one resource. With more its first is given up, so that no VM fills a sink that all share. */
+export const MAX_LANE = 50;
 
 /** Read from the log in one go: as many as are delivered at once, and more where few of them are wanted. */
 const MOST_READ_AT_ONCE = 1_024;
@@ -42,6 +46,11 @@ export interface FeedOptions {
   id: string;
   sink: Sink;
   wants: EventMatcher;
+  /**
+   * Asked at each attempt, of what waits for another and what is delivered again too: what its owner may have no more is
+   * passed over. All without it; not asked of what is meant for this sink whatever it wants.
+   */
+  mayHave?: EventMatcher;
   /** Whether events of keys carry the values. */
   carriesValues: boolean;
   log: EventLog;
@@ -90,6 +99,8 @@ export class Feed {
   #readAhead: { after: number; page: LogPage | Promise<LogPage> } | undefined;
   /** After the position, and parked all the same. */
   readonly #ahead: Set<number>;
+  /** Parked, and to become dead letters for the many behind them. */
+  #givenUp: ParkedEvent[] = [];
   readonly #tests = new Map<unknown, (attempt: StoredAttempt) => void>();
   #state: FeedState;
   #savedPosition: number;
@@ -148,11 +159,14 @@ export class Feed {
     this.#wakeUp.call();
   }
 
-  /** Has events again, from where it stood. */
+  /** Has events again, from where it stood; what failed is tried at once. */
   enable(): void {
     this.#state = { ...this.#state, disabled: undefined, failures: 0, failingSince: undefined };
     this.#backOff.reset();
-    this.#note({});
+    const park: ParkedEvent[] = [];
+    const dueAt = this.#options.now();
+    for (const head of this.#lanes.heads) this.#park({ ...head, dueAt: Math.min(head.dueAt, dueAt) }, park);
+    this.#note({ park });
     this.wake();
   }
 
@@ -203,20 +217,23 @@ export class Feed {
   async #parkedBatch(due: readonly ParkedEvent[]): Promise<Batch> {
     const events = await this.#options.store.eventsAt(due.map(({ position }) => position));
     const byPosition = new Map(events.map((event) => [event.position, event]));
-    this.#drop(due.filter(({ position }) => !byPosition.has(position)));
-    const entries = due.flatMap((parked) => {
+    const lost = due.filter(({ position }) => !byPosition.has(position));
+    this.#drop(lost);
+    // They waited for longer than events are kept.
+    if (lost.length > 0) this.#options.owner.missed(this, lost.length);
+    const kept = due.flatMap((parked) => {
       const event = byPosition.get(parked.position);
       return event === undefined ? [] : [{ event, parked }];
     });
+    const entries = kept.filter(({ event }) => this.#mayHave(event));
+    this.#drop(kept.filter((entry) => !entries.includes(entry)).map(({ parked }) => parked));
     return { entries, upTo: this.#state.position };
   }
 
-  /** They waited for longer than events are kept. */
-  #drop(lost: readonly ParkedEvent[]): void {
-    if (lost.length === 0) return;
-    for (const event of lost) this.#lanes.remove(event);
-    this.#note({ unpark: lost.map(({ position }) => position) });
-    this.#options.owner.missed(this, lost.length);
+  #drop(parked: readonly ParkedEvent[]): void {
+    if (parked.length === 0) return;
+    for (const event of parked) this.#lanes.remove(event);
+    this.#note({ unpark: parked.map(({ position }) => position) });
     this.wake();
   }
 
@@ -231,19 +248,27 @@ export class Feed {
       limit = Math.min(2 * limit, MOST_READ_AT_ONCE);
       if (missed) this.#options.owner.missed(this, (events[0]?.position ?? next + 1) - upTo - 1);
       for (const event of events) {
-        if (!hasRoom()) break;
+        if (!hasRoom() || (isTest(event) && entries.length > 0)) return await this.#passOver({ entries, upTo }, park);
         upTo = event.position;
         if (!this.#isWanted(event)) continue;
-        if (this.#lanes.has(event.resourceUUID)) this.#park(this.#parkedNow(event, 0), park);
+        if (this.#lanes.has(event.resourceUUID)) this.#parkBehind(event, park);
         else entries.push({ event, parked: undefined });
+        // A test is tried alone, so that nothing holds it.
+        if (isTest(event)) return await this.#passOver({ entries, upTo }, park);
       }
       if (events.length > 0) continue;
       upTo = next;
       break;
     }
+    return await this.#passOver({ entries, upTo }, park);
+  }
+
+  /** What was not taken into the batch is settled, or parked. */
+  async #passOver({ entries, upTo }: Batch, park: ParkedEvent[]): Promise<Batch> {
+    const dead = await this.#buryGivenUp();
     if (entries.length === 0) this.#moveTo(upTo);
     for (const { position } of park) if (position > this.#state.position) this.#ahead.add(position);
-    if (park.length > 0 || this.#state.position - this.#savedPosition >= SAVE_EVERY_PASSED) this.#note({ park });
+    if (park.length > 0 || this.#state.position - this.#savedPosition >= SAVE_EVERY_PASSED) this.#note({ park, dead });
     return { entries, upTo };
   }
 
@@ -269,7 +294,12 @@ export class Feed {
     if (this.#ahead.has(event.position)) return false;
     if (event.only !== undefined) return event.only === id;
     if (event.about === id) return false;
-    return event.also?.includes(id) === true || wants(event);
+    return this.#mayHave(event) && (event.also?.includes(id) === true || wants(event));
+  }
+
+  #mayHave(event: Event): boolean {
+    const { id, mayHave } = this.#options;
+    return mayHave === undefined || event.only === id || event.also?.includes(id) === true || mayHave(event);
   }
 
   async #deliver({ entries, upTo }: Batch, signal: AbortSignal): Promise<void> {
@@ -282,8 +312,9 @@ export class Feed {
     });
     const position = positionAfter(entries, unsettled, upTo);
     for (const { event } of unsettled) {
-      if (event.position <= position) this.#park(this.#parkedNow(event, 0), changes.park);
+      if (event.position <= position) this.#parkBehind(event, changes.park);
     }
+    changes.dead.push(...(await this.#buryGivenUp()));
     this.#moveTo(position);
     this.#note(changes);
     await this.#noteTrouble(attempted, signal);
@@ -299,9 +330,10 @@ export class Feed {
   #settle(entry: Entry, attempted: Attempted, changes: Changes): boolean {
     const { event, parked } = entry;
     const { outcome } = attempted;
+    if (isTest(event)) return this.#settleTest(entry, attempted, changes);
     switch (outcome.type) {
       case "delivered":
-        this.#state = { ...this.#state, failures: 0, failingSince: undefined, lastDeliveredAt: this.#options.now() };
+        this.#noteDelivered();
         if (parked !== undefined) this.#unpark(parked, changes);
         this.#noteAttempt(entry, attempted, "delivered", changes);
         return true;
@@ -314,7 +346,7 @@ export class Feed {
       case "held":
         // Behind one that was parked just now; otherwise there is nothing that it would wait for.
         if (parked !== undefined || !this.#lanes.has(event.resourceUUID)) return false;
-        this.#park(this.#parkedNow(event, 0), changes.park);
+        this.#parkBehind(event, changes.park);
         return true;
       case "unavailable":
         return false;
@@ -325,6 +357,19 @@ export class Feed {
       default:
         return unreachable(outcome);
     }
+  }
+
+  /** Whoever asked for the test hears of its one attempt, and nothing else comes of it: not even of a failure. */
+  #settleTest(entry: Entry, attempted: Attempted, changes: Changes): boolean {
+    const { type } = attempted.outcome;
+    if (type === "held") return false;
+    if (type === "delivered") this.#noteDelivered();
+    this.#noteAttempt(entry, attempted, type === "delivered" ? "delivered" : "failed", changes);
+    return true;
+  }
+
+  #noteDelivered(): void {
+    this.#state = { ...this.#state, failures: 0, failingSince: undefined, lastDeliveredAt: this.#options.now() };
   }
 
   #settleFailed(
@@ -360,9 +405,31 @@ export class Feed {
     const error = bounded(reason);
     if (parked !== undefined) this.#lanes.remove(parked);
     changes.dead.push({ position: event.position, attempts: attemptsWith(entry), error, at: this.#options.now() });
-    this.#deadLetters += 1;
+    this.#countDeadLetter();
     this.#noteAttempt(entry, attempted, "dead", changes);
     this.#options.owner.deadLetter(this, event, error);
+  }
+
+  /** No more than are kept of them. */
+  #countDeadLetter(): void {
+    this.#deadLetters = Math.min(this.#deadLetters + 1, KEPT_DEAD_LETTERS);
+  }
+
+  /** As many at once as are tried at once: each may be as large as a frame. */
+  async #buryGivenUp(): Promise<Changes["dead"]> {
+    const givenUp = this.#givenUp;
+    this.#givenUp = [];
+    const error = `given up because ${MAX_LANE} later events of its resource wait behind it`;
+    for (let start = 0; start < givenUp.length; start += this.sink.batchSize) {
+      const positions = givenUp.slice(start, start + this.sink.batchSize).map(({ position }) => position);
+      for (const event of await this.#options.store.eventsAt(positions)) {
+        this.#countDeadLetter();
+        this.#options.owner.attempted(this, "dead");
+        this.#options.owner.deadLetter(this, event, error);
+      }
+    }
+    const at = this.#options.now();
+    return givenUp.map(({ position, attempts }) => ({ position, attempts, error, at }));
   }
 
   #disable(reason: string): void {
@@ -374,6 +441,15 @@ export class Feed {
   #park(event: ParkedEvent, parked: ParkedEvent[]): void {
     this.#lanes.put(event);
     parked.push(event);
+  }
+
+  /** Behind the earlier ones of its resource, of which the first is given up when they are too many. */
+  #parkBehind(event: Event, parked: ParkedEvent[]): void {
+    this.#park(this.#parkedNow(event, 0), parked);
+    const first = this.#lanes.firstOver(MAX_LANE, event.resourceUUID);
+    if (first === undefined) return;
+    this.#lanes.remove(first);
+    this.#givenUp.push(first);
   }
 
   #unpark(event: ParkedEvent, changes: Changes): void {
@@ -431,6 +507,11 @@ export class Feed {
 
 /** A sink that answers for fewer events than it was given. */
 const NOT_ANSWERED: Attempted = { outcome: { type: "unavailable", reason: "no answer for this event" }, durationMs: 0 };
+
+/** Meant for one sink alone, by somebody who waits for what becomes of it. */
+function isTest({ only }: Event): boolean {
+  return only !== undefined;
+}
 
 function bounded(text: string): string {
   return text.slice(0, MAX_REASON_LENGTH).toWellFormed();

@@ -49,7 +49,13 @@ export async function fanOutFigures(progress: Progress): Promise<Figure[]> {
   const ratios = ours.map((rate, round) => rate / (floor[round] ?? Number.NaN));
   return [
     ...subscribing,
-    { name: "events.webhook_fanout_per_s", unit: "1/s", ...summary(ours), floor: median(floor), floorName: "bare POSTs" },
+    {
+      name: "events.webhook_fanout_per_s",
+      unit: "1/s",
+      ...summary(ours),
+      floor: median(floor),
+      floorName: "bare POSTs",
+    },
     { name: "events.webhook_fanout_ratio", unit: "x", ...summary(ratios) },
   ];
 }

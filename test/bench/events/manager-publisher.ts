@@ -3,6 +3,7 @@
  * its log, the dispatcher, the sink. `manager-publisher.ts PORT EXCHANGE DIRECTORY`
  */
 import { Dispatcher } from "../../../manager/events/outbox/dispatcher.ts";
+import type { Event, NewEvent } from "../../../manager/events/event.ts";
 import { EventLog } from "../../../manager/events/event-log.ts";
 import { Metrics } from "../../../manager/metrics.ts";
 import { AmqpSink } from "../../../manager/sinks/amqp-sink.ts";
@@ -41,27 +42,34 @@ const rounds = { outbox: throughOutbox, append: intoLog, sink: throughSink };
 serveCommands(({ path, count }: PublishOurs) => rounds[path](count));
 
 async function openOutbox(): Promise<{ store: Store; dispatcher: Dispatcher }> {
-  let eventLog: EventLog | undefined;
+  let tell: (events: readonly Event[]) => void = () => undefined;
   const opened = await openStore({
     directory,
     log,
     onFailure: failed,
     onAppended: (events) => {
       metrics.events(events);
-      eventLog?.appended(events);
+      tell(events);
     },
   });
-  eventLog = new EventLog(opened, await opened.eventLog());
-  return { store: opened, dispatcher: new Dispatcher({ store: opened, log: eventLog, logger: log, attempted, failed }) };
+  const eventLog = new EventLog(opened, await opened.eventLog());
+  tell = (events) => {
+    eventLog.appended(events);
+  };
+  return {
+    store: opened,
+    dispatcher: new Dispatcher({ store: opened, log: eventLog, logger: log, attempted, failed }),
+  };
 }
 
 async function throughOutbox(count: number): Promise<number> {
   const sink = await connectedSink();
   await dispatcher.add({ id: SINK, sink, wants: () => true, carriesValues: false, tellWhenDisabled: [] });
+  const events = sampleEvents(count);
   unconfirmed = count;
   confirmed = Promise.withResolvers();
   const startedAt = performance.now();
-  await append(count);
+  await append(events);
   await confirmed.promise;
   const ms = performance.now() - startedAt;
   await dispatcher.forget(SINK);
@@ -69,16 +77,16 @@ async function throughOutbox(count: number): Promise<number> {
 }
 
 async function intoLog(count: number): Promise<number> {
+  const events = sampleEvents(count);
   const startedAt = performance.now();
-  await append(count);
+  await append(events);
   return performance.now() - startedAt;
 }
 
-async function append(count: number): Promise<void> {
-  const events = sampleEvents(count);
+async function append(events: readonly NewEvent[]): Promise<void> {
   let next = 0;
   const appendRest = async (): Promise<void> => {
-    while (next < count) {
+    while (next < events.length) {
       const batch = events.slice(next, next + APPENDED_AT_ONCE);
       next += batch.length;
       await store.appendEvents(batch);

@@ -32,7 +32,11 @@ export async function publishingFigures(rabbit: RabbitUnderTest, progress: Progr
   const queue = resources.use(await BoundQueue.declare(rabbit.url));
   const port = String(rabbit.port);
   const ours = resources.use(
-    await WorkerProcess.start<PublishOurs, number>("manager-publisher.ts", [port, EXCHANGE, directory], MANAGER_OPTIONS),
+    await WorkerProcess.start<PublishOurs, number>(
+      "manager-publisher.ts",
+      [port, EXCHANGE, directory],
+      MANAGER_OPTIONS,
+    ),
   );
   const bare = resources.use(await WorkerProcess.start<PublishBare, number>("bare-publisher.ts", [port, EXCHANGE]));
   const rates: Rates = { outbox: [], append: [], sink: [], bare: [] };
@@ -46,7 +50,8 @@ export async function publishingFigures(rabbit: RabbitUnderTest, progress: Progr
       append: await ours.ask({ path: "append", count: EVENTS }),
     };
     if (round === 0) continue;
-    for (const path of ["bare", "outbox", "sink", "append"] as const) rates[path].push((EVENTS * 1000) / measured[path]);
+    for (const path of ["bare", "outbox", "sink", "append"] as const)
+      rates[path].push((EVENTS * 1000) / measured[path]);
   }
   return figuresOf(rates);
 }

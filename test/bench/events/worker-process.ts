@@ -58,11 +58,11 @@ export class WorkerProcess<Command extends object, Answer> implements AsyncDispo
   }
 }
 
-/** The program's side: does what it is told, until whoever started it is gone. */
-export function serveCommands<Command>(obey: (command: Command) => Promise<unknown>): void {
+/** The program's side: does what it is told until whoever started it is gone. */
+export function serveCommands(obey: (command: never) => Promise<unknown>): void {
   const tell = (told: Told<unknown>): void => void process.send?.(told);
-  process.on("message", (command: Command) => {
-    obey(command).then(
+  process.on("message", (command) => {
+    obey(command as never).then(
       (answer) => {
         tell({ type: "done", answer });
       },

@@ -324,6 +324,8 @@ describe("refused with a sentence that helps", () => {
     ["sink test", "missing required argument 'sink'"],
     ["sink test s1.1 s1.2", "too many arguments"],
     ["subscription add dns", "where do events go? --endpoint URL"],
+    ["subscription add  --endpoint https://a", "its name is empty"],
+    ["subscription change s1 --name ", "--name is empty"],
     ["subscription add --endpoint https://a", "missing required argument 'name'"],
     ["subscription add dns --endpoint a --format xml", "Allowed choices are cloudevents, cloudstack"],
     ["subscription add dns --endpoint a --new-secret --secret-file f --secret-file g", "at most two secrets"],
@@ -357,6 +359,10 @@ describe("refused with a sentence that helps", () => {
 
 it("--version prints the version", () => {
   expect(text("--version")).toBe(`vmmessage ${version}\n`);
+});
+
+it.each(["sink show", "save list"])("%s --help has examples of its own", (words) => {
+  expect(text(`${words} --help`)).toContain(`Examples:\n  vmmessage ${words}`);
 });
 
 it("--help has examples and the table of exit codes", () => {

@@ -86,9 +86,28 @@ describe("events", () => {
   });
 
   it("are filtered by what was given", async () => {
-    await run("events -v web* -v db1 --type VM.* --category AlertEvent --prefix a. --values");
-    const filter = { vms: ["web*", "db1"], types: ["VM.*"], categories: ["AlertEvent"], keys: ["a."] };
+    await run("events -v web* -v web --type VM.* --category AlertEvent --prefix a. --values");
+    const filter = { vms: ["web*", "web"], types: ["VM.*"], categories: ["AlertEvent"], keys: ["a."] };
     expect(asked("events.list")).toEqual([[{ filter, since: undefined, values: true }, 50]]);
+  });
+
+  it("of a VM that does not exist are refused; a pattern and a UUID may be of those that come or are gone", async () => {
+    const outcome = await run("events -v nope");
+    expect(outcome).toMatchObject({ code: 2, stdout: "" });
+    expect(outcome.stderr).toContain("'nope'");
+    expect(asked("events.list")).toEqual([]);
+    expect((await run("events -v nope* -v 00000000-0000-4000-8000-000000000000")).code).toBe(0);
+  });
+
+  it("are as many of the newest as were asked for", async () => {
+    api.service.events.append(...Array.from({ length: 1_500 }, () => ({})));
+    const { stdout } = await run("events --limit 1000 --json");
+    const cursors = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => (json(line) as { cursor: string }).cursor);
+    expect(cursors).toHaveLength(1_000);
+    expect(cursors.at(-1)).toBe(cursorAt(1_500));
   });
 
   it("that are no longer kept are told", async () => {
@@ -381,7 +400,7 @@ describe("sinks", () => {
       "type          amqp",
       `target        ${mainSink.target}`,
       "state         disconnected: connect ECONNREFUSED 192.0.2.1:5672",
-      "backlog       12",
+      "backlog       12 events behind",
       "retrying      1",
       "dead letters  2",
       "failures      3",
@@ -430,7 +449,12 @@ describe("sinks", () => {
   });
 
   it("enable enables", async () => {
+    api.service.sinks.list = () => [{ ...webhookSink, state: "disabled", reason: "it failed 50 times" }];
     expect((await run("sink enable s1.1")).stdout).toBe("Sink s1.1 enabled: idle.\n");
+  });
+
+  it("enable of one that was not disabled says so", async () => {
+    expect(await run("sink enable s1.1")).toMatchObject({ code: 0, stdout: "Sink s1.1 was not disabled: idle.\n" });
   });
 
   it.each(["show", "test", "enable", "deliveries", "dead-letters", "redeliver"])("%s of none fails", async (word) => {
@@ -444,7 +468,7 @@ describe("sinks", () => {
   it("health tells of them", async () => {
     const { stdout } = await run("health");
     expect(stdout).toContain(
-      "config:main       disconnected: connect ECONNREFUSED 192.0.2.1:5672; 12 waiting, 2 dead letters\n" +
+      "config:main       disconnected: connect ECONNREFUSED 192.0.2.1:5672; 12 events behind, 2 dead letters\n" +
         "subscribed sinks  3 idle, 1 disabled\n",
     );
   });

@@ -239,7 +239,7 @@ it("health tells what works", async () => {
     "libvirt qemu:///system  3 VMs",
     "links                   2 up, 1 silent",
     "messages                none",
-    "config:main             disconnected: ECONNREFUSED; 12 waiting, 1 dead letter",
+    "config:main             disconnected: ECONNREFUSED; 12 events behind, 1 dead letter",
     "config:ops              idle",
     "subscribed sinks        2 connected, 3 idle, 1 disabled",
     "",

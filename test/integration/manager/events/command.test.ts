@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { ProgramConfig } from "../../../../manager/config.ts";
 import type { Event } from "../../../../manager/events/event.ts";
 import { CommandSink } from "../../../../manager/sinks/command-sink.ts";
+import { newRateLimits } from "../../../../manager/sinks/rate-limits.ts";
 import type { Outcome } from "../../../../manager/sinks/sink.ts";
 import { HOST, nextEvent, nextEventOf, web1, web2 } from "../../../unit/manager/sinks/events.ts";
 
@@ -41,6 +42,7 @@ function sinkOf(script: string, { timeout = TIMEOUT_MS, endGraceMs, ...changes }
     program: () => given,
     format: "cloudevents",
     host: HOST,
+    limit: newRateLimits().runs,
     ...(endGraceMs !== undefined && { endGraceMs }),
   });
   sinks.push(sink);
@@ -139,6 +141,7 @@ describe("a text message", () => {
       }),
       format: "cloudevents",
       host: HOST,
+      limit: newRateLimits().texts,
     });
     sinks.push(sink);
     expect(sink).toMatchObject({ type: "sms", target: "sms:+491701234567?gateway=modem" });

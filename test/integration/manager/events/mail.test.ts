@@ -6,6 +6,7 @@ import type { MailConfig } from "../../../../manager/config.ts";
 import { type Event, vmEvent } from "../../../../manager/events/event.ts";
 import { Mailer } from "../../../../manager/sinks/mailer.ts";
 import { MailSink } from "../../../../manager/sinks/mail-sink.ts";
+import { newRateLimits } from "../../../../manager/sinks/rate-limits.ts";
 import { MailServerUnderTest, ScriptedMailServer, type SmtpScript } from "../../support/mail.ts";
 import { type Certificate, selfSigned } from "../cli/certificates.ts";
 
@@ -35,7 +36,7 @@ function stopped(position: number, vm = web1): Event {
 }
 
 function sinkTo(config: MailConfig, to = ["ops@example.com"]): MailSink {
-  return new MailSink({ to, mailer: new Mailer(() => config), host: "host1" });
+  return new MailSink({ to, mailer: new Mailer(() => config), host: "host1", limit: newRateLimits().mails });
 }
 
 async function outcomesAt(config: MailConfig, ...events: Event[]) {
@@ -150,7 +151,12 @@ describe("a server that does not take the mail", () => {
     ] as const) {
       await using server = await ScriptedMailServer.start({ "RCPT TO:<b@example.com>": answer });
       const mailer = new Mailer(() => server.config);
-      const sink = new MailSink({ to: ["a@example.com", "b@example.com"], mailer, host: "h" });
+      const sink = new MailSink({
+        to: ["a@example.com", "b@example.com"],
+        mailer,
+        host: "h",
+        limit: newRateLimits().mails,
+      });
       const [attempt] = await sink.deliver([stopped(1)], signal);
       expect(attempt?.outcome).toMatchObject({ type, reason: like("b@example.com") });
     }

@@ -178,7 +178,7 @@ describe("an answer", () => {
       { type: "delivered", status: 200 },
     ],
     [{ status: 202 }, { type: "delivered", status: 202 }],
-    [{ status: 410 }, { type: "gone", status: 410, reason: "it answered 410: it wants no more events" }],
+    [{ status: 410 }, { type: "gone", status: 410, reason: "it answered 410 Gone" }],
     [{ status: 400 }, { type: "failed", status: 400, reason: "it answered 400" }],
     [
       { status: 429, headers: { "retry-after": "120" } },

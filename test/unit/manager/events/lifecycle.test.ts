@@ -360,6 +360,40 @@ describe("a VM that is gone", () => {
   it("from a file may run on", () => {
     expect(Story.with("Running").removed("Running", { inventory: FILE }).told).toEqual(["VM.UNDEFINED Running>"]);
   });
+
+  it("from a file and is back goes on with the life it had", () => {
+    const story = Story.with("Running").removed("Running", { inventory: FILE });
+    story.read(found("Running", { inventory: FILE }));
+    expect(story.told).toEqual(["VM.UNDEFINED Running>", "VM.DEFINED", "VM.RUNNING >Running"]);
+    expect(story.read(found("Stopped", { inventory: FILE, was: "Running" })).told).toEqual([
+      "VM.STOPPED Running>Stopped DONE",
+    ]);
+  });
+
+  it("from a file and is back without its QEMU has ended meanwhile", () => {
+    const story = Story.with("Running").removed("Running", { inventory: FILE });
+    story.read(found("Stopped", { inventory: FILE }));
+    expect(story.told).toEqual(["VM.UNDEFINED Running>", "VM.DEFINED", "VM.STOPPED >Stopped DONE resync"]);
+    expect(story.read(found("Running", { inventory: FILE, was: "Stopped" })).told).toEqual([
+      "VM.RUNNING Stopped>Running CREATE,RUNNING",
+    ]);
+  });
+
+  it("from a file when the manager ended, too, goes on with the life it had", () => {
+    const { state } = Story.with("Running").removed("Running", { inventory: FILE }).lifecycle;
+    expect(new Story(state).read(found("Running", { inventory: FILE })).told).toEqual([
+      "VM.DEFINED",
+      "VM.RUNNING >Running",
+    ]);
+  });
+
+  it("from libvirt for good has ended, also when nobody saw it since a file had lost it", () => {
+    const story = Story.with("Running").removed("Running", { inventory: FILE }).read(found("Unknown"));
+    expect(story.removed("Unknown", { isResync: true }).told).toEqual([
+      ...["VM.UNDEFINED Running>", "VM.DEFINED"],
+      ...["VM.STOPPED >Stopped DONE resync", "VM.UNDEFINED Stopped> resync"],
+    ]);
+  });
 });
 
 describe("a life", () => {

@@ -20,7 +20,7 @@ async function openService() {
     throw new CommandError("failed", "there is no VM 'web1'");
   };
   const record = vi.fn(() => Promise.resolve());
-  const audited = auditedBy({ record } as unknown as AuditLog);
+  const { audited } = auditedBy({ record } as unknown as AuditLog);
   const service = new ManagedImages({ images, vms: { resolve, byId: () => vm }, audited });
   return { scene, service, record, request: { directory: scene.allowed, format: "qcow2" } as const };
 }

@@ -47,6 +47,10 @@ describe("an endpoint", () => {
     expect(parse(url)).toEqual({ type: "mail", to: ["ops@example.com"] });
   });
 
+  test("may be any address that mail is sent to, also of this machine or of a network of its own", () => {
+    expect(parse("mailto:root@localhost")).toEqual({ type: "mail", to: ["root@localhost"] });
+  });
+
   test("may be a text message", () => {
     expect(parse("sms:+491701234567?gateway=modem")).toEqual({
       type: "sms",

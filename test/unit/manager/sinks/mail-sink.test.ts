@@ -1,8 +1,9 @@
-import { describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import type { Event } from "../../../../manager/events/event.ts";
 import { managerEvent, vmEvent } from "../../../../manager/events/event.ts";
 import { type Mail, MailError } from "../../../../manager/sinks/mailer.ts";
 import { MailSink } from "../../../../manager/sinks/mail-sink.ts";
+import { newRateLimits } from "../../../../manager/sinks/rate-limits.ts";
 
 const NOW = Date.UTC(2026, 0, 15, 12);
 const HOUR_MS = 3_600_000;
@@ -16,6 +17,13 @@ function stopped(position: number, vm = web1): Event {
   return { ...event, id: `event-${position}`, sequence: position, position };
 }
 
+const sinks: MailSink[] = [];
+
+afterEach(async () => {
+  vi.useRealTimers();
+  for (const sink of sinks.splice(0)) await sink.close();
+});
+
 /** Answers each mail with the next of these, then with success. */
 function openSink(...failures: (Error | undefined)[]) {
   const sent: Mail[] = [];
@@ -27,9 +35,13 @@ function openSink(...failures: (Error | undefined)[]) {
     return Promise.resolve();
   });
   const check = vi.fn(() => Promise.resolve());
-  const sink = new MailSink({ to: ["ops@example.com"], mailer: { send, check }, host: "host1", now: () => clock.now });
+  const { mails: limit } = newRateLimits();
+  const mailer = { send, check };
+  const sink = new MailSink({ to: ["ops@example.com"], mailer, host: "host1", limit, now: () => clock.now });
+  const other = new MailSink({ to: ["OPS@example.com"], mailer, host: "host1", limit, now: () => clock.now });
+  sinks.push(sink, other);
   const outcomes = async (...events: Event[]) => (await sink.deliver(events, signal)).map(({ outcome }) => outcome);
-  return { sink, sent, send, check, clock, outcomes };
+  return { sink, other, sent, send, check, clock, outcomes };
 }
 
 describe("an event's mail", () => {
@@ -130,6 +142,72 @@ describe("the sink", () => {
     await vi.waitFor(() => {
       expect(sink.connection()).toEqual({ state: "disconnected", reason: "no server" });
     });
+  });
+
+  test("asks a server that is away again and again, until it is back", async () => {
+    vi.useFakeTimers();
+    const { sink, check } = openSink();
+    check.mockRejectedValue(new MailError("unreachable", "no server"));
+    sink.start();
+    await vi.advanceTimersByTimeAsync(1_000 + 2_000 + 4_000);
+    expect(check).toHaveBeenCalledTimes(4);
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    const asked = check.mock.calls.length;
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    expect(check.mock.calls.length - asked).toBe(12);
+    expect(sink.connection()).toEqual({ state: "disconnected", reason: "no server" });
+    check.mockResolvedValue();
+    await vi.advanceTimersByTimeAsync(300_000);
+    expect(sink.connection()).toEqual({ state: "idle" });
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test("asks again also when it was a delivery that did not find the server", async () => {
+    vi.useFakeTimers();
+    const { sink, outcomes } = openSink(new MailError("unreachable", "no server"));
+    await outcomes(stopped(1));
+    expect(sink.connection()).toMatchObject({ state: "disconnected" });
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(sink.connection()).toEqual({ state: "idle" });
+  });
+
+  test("asks no more when it is closed", async () => {
+    vi.useFakeTimers();
+    const { sink, check } = openSink();
+    check.mockRejectedValue(new MailError("unreachable", "no server"));
+    sink.start();
+    await vi.advanceTimersByTimeAsync(0);
+    await sink.close();
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    expect(check).toHaveBeenCalledTimes(1);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test.each([new MailError("deferred", "try later", 451), new MailError("refused", "no such user", 550)])(
+    "is connected to a server that answers, though it says '$message'",
+    async (answer) => {
+      const { sink, check, outcomes } = openSink(answer);
+      check.mockRejectedValue(new MailError("unreachable", "no server"));
+      sink.start();
+      await vi.waitFor(() => {
+        expect(sink.connection()).toMatchObject({ state: "disconnected" });
+      });
+      await outcomes(stopped(1));
+      expect(sink.connection()).toEqual({ state: "idle" });
+    },
+  );
+
+  test("shares its hour with the others that send to the same address", async () => {
+    const { other, outcomes } = openSink();
+    for (let position = 1; position <= 60; position += 1) await outcomes(stopped(position));
+    const [attempted] = await other.deliver([stopped(61)], signal);
+    expect(attempted?.outcome).toMatchObject({ type: "unavailable" });
+  });
+
+  test("counts no mail that was not taken", async () => {
+    const { outcomes } = openSink(...Array.from({ length: 60 }, () => new MailError("deferred", "try later", 451)));
+    for (let position = 1; position <= 61; position += 1) await outcomes(stopped(position));
+    expect(await outcomes(stopped(62))).toEqual([{ type: "delivered" }]);
   });
 
   test("sends at most 60 mails in an hour; what is more waits and is not lost", async () => {

@@ -24,10 +24,11 @@ describe("Retry-After", () => {
 
 describe("a webhook", () => {
   test.each([
-    [
-      "https://user:word@hooks.example.com:8443/a/b?token=word&word#word",
-      "https://hooks.example.com:8443/a/b?token=***&***",
-    ],
+    ["https://user:word@hooks.example.com:8443/a/b?token=word&word#word", "https://hooks.example.com:8443/a/…"],
+    ["https://hooks.slack.example/services/T0/B0/word", "https://hooks.slack.example/services/…"],
+    ["https://hooks.example.com/vm/", "https://hooks.example.com/vm"],
+    ["https://hooks.example.com/vm?word", "https://hooks.example.com/vm?…"],
+    ["https://hooks.example.com//word", "https://hooks.example.com//…"],
     ["https://hooks.example.com", "https://hooks.example.com/"],
   ])("is shown without what is secret in %s", (url, shown) => {
     expect(sinkTo(url).target).toBe(shown);
