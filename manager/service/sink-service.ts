@@ -13,14 +13,12 @@ import { maySeeEvent } from "../events/filter.ts";
 import type { Dispatcher } from "../events/outbox/dispatcher.ts";
 import type { Feed } from "../events/outbox/feed.ts";
 import type { Subscriptions } from "../events/subscriptions.ts";
+import { KEPT_DEAD_LETTERS } from "../store/limits.ts";
 import type { Store, StoredAttempt } from "../store/store.ts";
 import type { Audited } from "./audited.ts";
 import type { SinkService } from "./event-service.ts";
 
 const DEFAULT_LIMIT = 100;
-
-/** As many as a sink has (store/limits.ts). */
-const MAX_DEAD_LETTERS = 1_000;
 
 /** A webhook's time-out, and some more. */
 const TEST_TIMEOUT_MS = 20_000;
@@ -116,7 +114,7 @@ export class ManagedSinks implements SinkService {
 
   /** A dead letter is kept for longer than its event. */
   async #buriedAt(sink: string, id: string): Promise<Event | undefined> {
-    const letters = await this.#parts.store.deadLetters(sink, MAX_DEAD_LETTERS);
+    const letters = await this.#parts.store.deadLetters(sink, KEPT_DEAD_LETTERS);
     return letters.find(({ event }) => event.id === id)?.event;
   }
 

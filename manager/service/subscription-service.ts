@@ -13,7 +13,12 @@ import { rfc3339 } from "../../shared/rfc3339.ts";
 import { assertMayDo, mayDo, maySeeAll } from "../access/permissions.ts";
 import type { Principal } from "../access/principal.ts";
 import type { Dispatcher } from "../events/outbox/dispatcher.ts";
-import { type NotifyRecord, sinkIdsOf, type SubscriptionRecord, type Subscriptions } from "../events/subscriptions.ts";
+import {
+  endpointSink,
+  type NotifyRecord,
+  type SubscriptionRecord,
+  type Subscriptions,
+} from "../events/subscriptions.ts";
 import { parseCoordinates } from "../sinks/notify-coordinates.ts";
 import type { Vms } from "../vms/vms.ts";
 import type { Audited } from "./audited.ts";
@@ -120,7 +125,7 @@ export class ManagedSubscriptions implements SubscriptionService {
       ...(contact !== undefined && { contact }),
       owner: owner.name,
       createdAt: rfc3339(createdAt),
-      endpoints: sinkIdsOf(record).flatMap((sink) => this.#sink(sink) ?? []),
+      endpoints: record.endpoints.flatMap(({ number }) => this.#sink(endpointSink(id, number)) ?? []),
       secrets: secrets.length,
     };
   }

@@ -73,12 +73,15 @@ export class MailSink implements Sink {
     return Promise.resolve();
   }
 
-  async #check(): Promise<void> {
+  /** Whether the server would take mail. */
+  async #check(): Promise<boolean> {
     try {
       await this.#options.mailer.check();
       this.#connection = { state: "idle" };
+      return true;
     } catch (error) {
       this.#disconnected(reasonOf(error));
+      return false;
     }
   }
 
@@ -92,10 +95,11 @@ export class MailSink implements Sink {
     const { signal } = this.#closing;
     const retries = new Retries(CHECK_AGAIN);
     this.#isChecking = true;
-    while (this.#connection.state === "disconnected" && !signal.aborted) {
+    let isOver = false;
+    while (!isOver) {
       await retries.wait(signal);
       // A delivery may have shown meanwhile that all is well.
-      if (this.connection().state === "disconnected" && !signal.aborted) await this.#check();
+      isOver = signal.aborted || this.#connection.state !== "disconnected" || (await this.#check());
     }
     this.#isChecking = false;
   }

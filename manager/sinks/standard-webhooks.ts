@@ -1,5 +1,5 @@
 /** Signatures of Standard Webhooks 1.0.0 (standardwebhooks.com), by which a receiver knows that an event is ours. */
-import { createHmac, randomBytes } from "node:crypto";
+import { createHmac, createSecretKey, type KeyObject, randomBytes } from "node:crypto";
 import { usageError } from "../../shared/cli/failure.ts";
 
 const SECRET_PREFIX = "whsec_";
@@ -22,18 +22,20 @@ export function newSecret(): string {
   return `${SECRET_PREFIX}${randomBytes(NEW_KEY_BYTES).toString("base64")}`;
 }
 
-/** The key that a secret is. Throws CommandError, which does not show it. */
-export function keyOfSecret(secret: string): Buffer {
+/** The key that a secret is, made ready once: from its bytes it would be so at each event. Throws CommandError, which does not show it. */
+export function keyOfSecret(secret: string): KeyObject {
   const encoded = secret.startsWith(SECRET_PREFIX) ? secret.slice(SECRET_PREFIX.length) : "";
   const key = Buffer.from(encoded, "base64");
-  if (key.toString("base64") === encoded && key.length >= MIN_KEY_BYTES && key.length <= MAX_KEY_BYTES) return key;
+  if (key.toString("base64") === encoded && key.length >= MIN_KEY_BYTES && key.length <= MAX_KEY_BYTES) {
+    return createSecretKey(key);
+  }
   throw usageError(
     `a webhook's secret must be ${SECRET_PREFIX} and ${MIN_KEY_BYTES} to ${MAX_KEY_BYTES} bytes in base64 with its padding`,
   );
 }
 
 /** With a signature by each key, so that while one replaces another a receiver may know either. */
-export function webhookHeaders({ id, time, body }: WebhookContent, keys: readonly Buffer[]): Record<string, string> {
+export function webhookHeaders({ id, time, body }: WebhookContent, keys: readonly KeyObject[]): Record<string, string> {
   const timestamp = String(Math.floor(time / 1000));
   const signatures = keys.map((key) => {
     const hmac = createHmac("sha256", key).update(`${id}.${timestamp}.`).update(body);

@@ -1,4 +1,5 @@
 /** Events to an HTTP endpoint, one POST each, signed as Standard Webhooks 1.0.0 says and with its schedule of retries. */
+import type { KeyObject } from "node:crypto";
 import { once } from "node:events";
 import { Agent as HttpAgent, type ClientRequest, type IncomingMessage, request as httpRequest } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from "node:https";
@@ -88,7 +89,7 @@ export class WebhookSink implements Sink {
   readonly keepsAttempts = true;
   readonly #options: WebhookSinkOptions;
   readonly #url: URL;
-  readonly #keys: readonly Buffer[];
+  readonly #keys: readonly KeyObject[];
   readonly #request: RequestOptions;
   readonly #agent: HttpAgent;
   readonly #delivery: OrderedDelivery;

@@ -248,13 +248,14 @@ export class Feed {
       limit = Math.min(2 * limit, MOST_READ_AT_ONCE);
       if (missed) this.#options.owner.missed(this, (events[0]?.position ?? next + 1) - upTo - 1);
       for (const event of events) {
-        if (!hasRoom() || (isTest(event) && entries.length > 0)) return await this.#passOver({ entries, upTo }, park);
+        if (!hasRoom() || (this.#isTest(event) && entries.length > 0))
+          return await this.#passOver({ entries, upTo }, park);
         upTo = event.position;
         if (!this.#isWanted(event)) continue;
         if (this.#lanes.has(event.resourceUUID)) this.#parkBehind(event, park);
         else entries.push({ event, parked: undefined });
         // A test is tried alone, so that nothing holds it.
-        if (isTest(event)) return await this.#passOver({ entries, upTo }, park);
+        if (this.#isTest(event)) return await this.#passOver({ entries, upTo }, park);
       }
       if (events.length > 0) continue;
       upTo = next;
@@ -297,9 +298,14 @@ export class Feed {
     return this.#mayHave(event) && (event.also?.includes(id) === true || wants(event));
   }
 
+  /** Meant for this sink alone, by somebody who waits for what becomes of it. */
+  #isTest({ only }: Event): boolean {
+    return only === this.id;
+  }
+
   #mayHave(event: Event): boolean {
     const { id, mayHave } = this.#options;
-    return mayHave === undefined || event.only === id || event.also?.includes(id) === true || mayHave(event);
+    return mayHave === undefined || this.#isTest(event) || event.also?.includes(id) === true || mayHave(event);
   }
 
   async #deliver({ entries, upTo }: Batch, signal: AbortSignal): Promise<void> {
@@ -330,7 +336,7 @@ export class Feed {
   #settle(entry: Entry, attempted: Attempted, changes: Changes): boolean {
     const { event, parked } = entry;
     const { outcome } = attempted;
-    if (isTest(event)) return this.#settleTest(entry, attempted, changes);
+    if (this.#isTest(event)) return this.#settleTest(entry, attempted, changes);
     switch (outcome.type) {
       case "delivered":
         this.#noteDelivered();
@@ -363,6 +369,7 @@ export class Feed {
   #settleTest(entry: Entry, attempted: Attempted, changes: Changes): boolean {
     const { type } = attempted.outcome;
     if (type === "held") return false;
+    if (entry.parked !== undefined) this.#unpark(entry.parked, changes);
     if (type === "delivered") this.#noteDelivered();
     this.#noteAttempt(entry, attempted, type === "delivered" ? "delivered" : "failed", changes);
     return true;
@@ -507,11 +514,6 @@ export class Feed {
 
 /** A sink that answers for fewer events than it was given. */
 const NOT_ANSWERED: Attempted = { outcome: { type: "unavailable", reason: "no answer for this event" }, durationMs: 0 };
-
-/** Meant for one sink alone, by somebody who waits for what becomes of it. */
-function isTest({ only }: Event): boolean {
-  return only !== undefined;
-}
 
 function bounded(text: string): string {
   return text.slice(0, MAX_REASON_LENGTH).toWellFormed();

@@ -207,6 +207,18 @@ describe("an answer", () => {
     expect(other.connections).toBe(0);
   });
 
+  test("that is missing, or no good one, is told without the URL, where tokens stand", async () => {
+    await using both = await pair({}, "/services/hidden?token=hidden");
+    for (const answer of ["reset", { status: 301 }, { status: 410 }, { status: 500 }] as Answer[]) {
+      both.receiver.answer(answer);
+      expect(JSON.stringify(await outcome(both.sink))).not.toContain("hidden");
+    }
+    await using unknown = await pair({ ca: undefined }, "/services/hidden");
+    expect(await outcome(unknown.sink)).toMatchObject({ type: "failed" });
+    expect(JSON.stringify(await outcome(unknown.sink))).not.toContain("hidden");
+    expect(both.sink.target).not.toContain("hidden");
+  });
+
   test("that does not come in time is a failure", async () => {
     await using both = await pair({ attemptTimeoutMs: 200 });
     both.receiver.answer("silence");

@@ -1,4 +1,7 @@
 import { describe, expect, test } from "vitest";
+import type { EventPage } from "../../../../shared/api/event-schemas.ts";
+import type { Event } from "../../../../manager/events/event.ts";
+import { EventLog } from "../../../../manager/events/event-log.ts";
 import { EventReader } from "../../../../manager/events/reader.ts";
 import { aVmEvent, EventsInMemory, LOG_ID } from "./event-makers.ts";
 
@@ -62,6 +65,32 @@ describe("a page of events", () => {
       key: "k",
       value: "blue",
     });
+  });
+});
+
+describe("the newest events of a log that answers a few at a time", () => {
+  /** As the store: so many events at once at most, none of them in memory. */
+  function pagedLog(events: readonly Event[], atOnce: number): EventLog {
+    const eventsAfter = (after: number, limit: number) => {
+      return Promise.resolve(events.slice(after, after + Math.min(limit, atOnce)));
+    };
+    return new EventLog({ eventsAfter }, { id: LOG_ID, last: events.length });
+  }
+  const cursorsOf = (page: EventPage) => page.events.map(({ cursor }) => Number(cursor.split(":")[1]));
+
+  test("are the newest all the same", async () => {
+    const log = pagedLog(logOf(1_200).events, 7);
+    const page = await new EventReader(log).page(everything, 600);
+    expect(cursorsOf(page)).toEqual(Array.from({ length: 600 }, (_, index) => 601 + index));
+  });
+
+  test("are as many of the newest as a page holds", async () => {
+    const store = new EventsInMemory();
+    const data = { said: "x".repeat(1024 * 1024) };
+    store.append(...Array.from({ length: 10 }, () => aVmEvent("a", { type: "GUEST.EVENT", source: "guest", data })));
+    store.append(aVmEvent("b"));
+    const page = await new EventReader(pagedLog(store.events, 1)).page(everything, 100);
+    expect(cursorsOf(page)).toEqual([7, 8, 9, 10, 11]);
   });
 });
 

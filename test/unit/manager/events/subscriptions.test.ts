@@ -6,6 +6,7 @@ import type { Dispatcher, SinkOptions } from "../../../../manager/events/outbox/
 import { Subscriptions } from "../../../../manager/events/subscriptions.ts";
 import type { Event } from "../../../../manager/events/event.ts";
 import { Mailer } from "../../../../manager/sinks/mailer.ts";
+import { newRateLimits } from "../../../../manager/sinks/rate-limits.ts";
 import type { StoredSubscription } from "../../../../manager/store/store.ts";
 import { aVmEvent } from "./event-makers.ts";
 
@@ -54,7 +55,13 @@ class Disk {
         feedNames: () => Promise.resolve([...this.feeds]),
       },
       dispatcher,
-      context: { host: "host1", config: () => config, mailer: new Mailer(() => config.mail), log },
+      context: {
+        host: "host1",
+        config: () => config,
+        mailer: new Mailer(() => config.mail),
+        limits: newRateLimits(),
+        log,
+      },
       log,
       rightsOf: () => this.rights,
       lastPosition: () => 42,

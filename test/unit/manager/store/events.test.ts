@@ -41,7 +41,7 @@ describe("the log of events", () => {
 
   test("answers no more at once than it should hold, and always something", () => {
     const { tables } = openTables();
-    const large = { ...resumed(), value: { value: "v".repeat(10 * 1024 * 1024) } };
+    const large = { ...resumed(), value: { value: "v".repeat(150 * 1024) } };
     tables.appendEvents([large, large, large]);
     expect(tables.eventsAfter(0, 10)).toHaveLength(2);
     expect(tables.eventsAfter(2, 10)).toHaveLength(1);

@@ -81,11 +81,12 @@ describe("a dead letter", () => {
   test("is parked no more, and keeps its event for longer than the log", () => {
     const { tables, events } = tablesWithEvents();
     save(tables, { park: [parked(1)] });
-    save(tables, { dead: [death(1, "first"), death(2, "second")] });
+    const at = NOW + 100 * DAY;
+    save(tables, { dead: [death(1, "first"), death(2, "second")].map((letter) => ({ ...letter, at })) });
     expect(tables.loadFeed("s")).toMatchObject({ parked: [], deadLetters: 2 });
     while (tables.pruneSomeEvents(NOW + 100 * DAY).more);
     expect(tables.eventLog().first).toBe(11);
-    const rest = { attempts: 5, at: NOW };
+    const rest = { attempts: 5, at };
     expect(tables.deadLetters("s", 10)).toEqual([
       { event: events[1], error: "second", ...rest },
       { event: events[0], error: "first", ...rest },
@@ -110,6 +111,32 @@ describe("a dead letter", () => {
     expect(letters.map(({ event }) => event.position)).toEqual(
       Array.from({ length: 1000 }, (_, index) => 1010 - index),
     );
+    expect(tables.loadFeed("other")?.deadLetters).toBe(5);
+  });
+});
+
+describe("dead letters", () => {
+  test("are no more bytes than are kept for one sink, the newest", () => {
+    const { tables } = openTables();
+    const large = { ...resumed(), value: { value: "v".repeat(5 * 1024 * 1024) } };
+    tables.appendEvents([large, large, large, large]);
+    save(tables, { sink: "other", dead: [death(1)] });
+    save(tables, { dead: [death(1), death(2), death(3)] });
+    expect(tables.loadFeed("s")?.deadLetters).toBe(3);
+    save(tables, { dead: [death(4)] });
+    expect(tables.deadLetters("s", 9).map(({ event }) => event.position)).toEqual([4, 3, 2]);
+    expect(tables.loadFeed("other")?.deadLetters).toBe(1);
+  });
+
+  test("are removed when they are as old as events may be", () => {
+    const { tables } = tablesWithEvents();
+    const late = Array.from({ length: 5 }, (_, index) => ({ ...death(index + 6), at: NOW + DAY }));
+    save(tables, { dead: [death(1), death(2)] });
+    save(tables, { sink: "other", dead: late });
+    while (tables.pruneSomeEvents(NOW + 30 * DAY).more);
+    expect(tables.loadFeed("s")?.deadLetters).toBe(2);
+    while (tables.pruneSomeEvents(NOW + 30 * DAY + 1).more);
+    expect(tables.loadFeed("s")?.deadLetters).toBe(0);
     expect(tables.loadFeed("other")?.deadLetters).toBe(5);
   });
 });
@@ -147,7 +174,7 @@ describe("redelivery", () => {
 
   test("of a dead letter that the log lost still has its event, also when it dies again", () => {
     const { tables, events, id } = tablesWithEvents();
-    save(tables, { dead: [death(1)] });
+    save(tables, { dead: [{ ...death(1), at: NOW + 100 * DAY }] });
     while (tables.pruneSomeEvents(NOW + 100 * DAY).more);
     tables.redeliver("s", [id(1)], NOW);
     while (tables.pruneSomeEvents(NOW + 100 * DAY).more);

@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { Event } from "../../../../../manager/events/event.ts";
+import { type Event, managerEvent } from "../../../../../manager/events/event.ts";
 import { Dispatcher, type SinkOptions } from "../../../../../manager/events/outbox/dispatcher.ts";
-import { MAX_PARKED } from "../../../../../manager/events/outbox/feed.ts";
+import { MAX_LANE, MAX_PARKED } from "../../../../../manager/events/outbox/feed.ts";
 import type { Outcome } from "../../../../../manager/sinks/sink.ts";
+import { KEPT_DEAD_LETTERS } from "../../../../../manager/store/limits.ts";
 import { aVmEvent, EventsInMemory } from "../event-makers.ts";
 import { ScriptedSink } from "./scripted-sink.ts";
 
@@ -252,6 +253,149 @@ describe("a sink", () => {
     store.append(aVmEvent("a", { type: "SINK.TEST", only: "s", data: { test: "t1" } }));
     await settled();
     expect(await tested).toMatchObject({ outcome: "failed", error: "certificate expired", attempt: 1 });
+  });
+
+  test.each<Outcome>([
+    { type: "failed", reason: "500" },
+    { type: "rejected", reason: "never" },
+    { type: "unavailable", reason: "refused" },
+    { type: "gone", reason: "410 Gone" },
+  ])("that fails a test with '$type' has had it once, and nothing else comes of it", async (outcome) => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.disableAfter = { failures: 1, durationMs: 0 };
+    sink.answer = () => outcome;
+    const feed = await dispatcherOver(store).add(options(sink, { wants: () => false }));
+    store.append(managerEvent("SINK.TEST", 1, { only: "s" }));
+    await vi.advanceTimersByTimeAsync(3_600_000);
+    expect(sink.tried).toHaveLength(1);
+    expect(feed).toMatchObject({ retrying: 0, deadLetters: 0, backlog: 0 });
+    expect(feed.state).toMatchObject({ failures: 0, disabled: undefined });
+  });
+
+  test("that fails what the manager says of itself goes on with the rest of it, and with a test alone", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = ({ position }) => (position === 1 ? { type: "failed", reason: "500" } : { type: "delivered" });
+    const feed = await dispatcherOver(store).add(options(sink));
+    const said = (): ReturnType<typeof managerEvent> => managerEvent("SINK.MISSED", 1);
+    store.append(said(), said(), aVmEvent("a"), managerEvent("SINK.TEST", 1, { only: "s" }), said());
+    await settled();
+    expect([...sink.deliveredPositions].sort()).toEqual([2, 3, 4, 5]);
+    expect(feed.retrying).toBe(1);
+    sink.answer = () => ({ type: "delivered" });
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect([...sink.deliveredPositions].sort()).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  test("that fails events of one VM without end gives up the first for the later ones, and other VMs go on", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.retryScheduleMs = [3_600_000];
+    sink.answer = ({ position }) => (position === 1 ? { type: "failed", reason: "413" } : { type: "delivered" });
+    const feed = await dispatcherOver(store).add(options(sink, { wants: ({ type }) => type.startsWith("VM.") }));
+    store.append(...Array.from({ length: MAX_LANE }, () => aVmEvent("evil")), aVmEvent("good"));
+    await settled();
+    expect(feed.retrying).toBe(MAX_LANE);
+    expect(sink.deliveredPositions).toEqual([MAX_LANE + 1]);
+
+    store.append(aVmEvent("evil"));
+    await settled();
+    expect(sink.deliveredPositions).toHaveLength(MAX_LANE + 1);
+    expect(feed).toMatchObject({ retrying: 0, deadLetters: 1 });
+    await vi.advanceTimersByTimeAsync(1_000);
+    const error = `given up because ${MAX_LANE} later events of its resource wait behind it`;
+    expect(store.dead).toEqual([{ sink: "s", position: 1, error }]);
+    expect(store.events.at(-1)).toMatchObject({ type: "SINK.DEAD-LETTER", data: { event: "event-1" } });
+  });
+
+  test("tries at once what failed when somebody enables it", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.retryScheduleMs = [3_600_000];
+    sink.answer = () => ({ type: "failed", reason: "500" });
+    const feed = await dispatcherOver(store).add(options(sink));
+    store.append(aVmEvent("a"), aVmEvent("a"), aVmEvent("b"));
+    await settled();
+    sink.answer = () => ({ type: "delivered" });
+    feed.enable();
+    await settled();
+    expect([...sink.deliveredPositions].sort()).toEqual([1, 2, 3]);
+  });
+
+  test("that is new begins at its place, and otherwise where the log was when it was asked for", async () => {
+    const store = new EventsInMemory();
+    const [placed, other] = [new ScriptedSink(), new ScriptedSink()];
+    const dispatcher = dispatcherOver(store);
+    store.append(aVmEvent("a"), aVmEvent("a"));
+    const adding = [
+      dispatcher.add(options(placed, { id: "placed", from: 1 })),
+      dispatcher.add(options(other, { id: "other" })),
+    ];
+    store.append(aVmEvent("a"));
+    await Promise.all(adding);
+    await settled();
+    expect(placed.deliveredPositions).toEqual([2, 3]);
+    expect(other.deliveredPositions).toEqual([3]);
+  });
+
+  test("has no event any more that its owner may not have, at whichever attempt, but what is meant for it", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    const allowed = new Set(["a", "b"]);
+    sink.answer = ({ resourceUUID }) =>
+      resourceUUID === "a" ? { type: "failed", reason: "500" } : { type: "rejected", reason: "never" };
+    const dispatcher = dispatcherOver(store);
+    const mayHave = ({ resourceUUID }: Event): boolean => allowed.has(resourceUUID);
+    const wants = ({ type }: Event): boolean => type.startsWith("VM.");
+    const feed = await dispatcher.add(options(sink, { wants, mayHave }));
+    store.append(aVmEvent("a"), aVmEvent("b"), aVmEvent("c"));
+    await settled();
+    expect(feed).toMatchObject({ retrying: 1, deadLetters: 1 });
+
+    allowed.clear();
+    sink.answer = () => ({ type: "delivered" });
+    await dispatcher.redeliver("s", undefined);
+    store.append(aVmEvent("a"), aVmEvent("c", { also: ["s"] }), aVmEvent("c", { only: "s" }));
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(sink.delivered.map(({ resourceUUID }) => resourceUUID)).toEqual(["c", "c"]);
+    expect(feed).toMatchObject({ retrying: 0, deadLetters: 0, backlog: 0 });
+    expect(store.feeds.get("s")?.parked).toEqual([]);
+  });
+
+  test("that is changed while dead letters are to be delivered again has all of them", async () => {
+    const store = new EventsInMemory();
+    const [before, after] = [new ScriptedSink(), new ScriptedSink()];
+    before.answer = () => ({ type: "rejected", reason: "never" });
+    const dispatcher = dispatcherOver(store);
+    const wants = ({ type }: Event): boolean => type.startsWith("VM.");
+    await dispatcher.add(options(before, { wants }));
+    store.append(aVmEvent("a"));
+    await settled();
+    before.answer = () => ({ type: "delivered" });
+    const parking = Promise.withResolvers<undefined>();
+    const redeliver = store.redeliver.bind(store);
+    store.redeliver = (...args) => parking.promise.then(() => redeliver(...args));
+    const redelivering = dispatcher.redeliver("s", undefined);
+    const changing = dispatcher.add(options(after, { wants }));
+    await settled();
+    parking.resolve(undefined);
+    expect(await redelivering).toBe(1);
+    await changing;
+    await settled();
+    expect([...before.deliveredPositions, ...after.deliveredPositions]).toEqual([1]);
+  });
+
+  test("counts no more dead letters than are kept", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.batchSize = 100;
+    sink.answer = () => ({ type: "rejected", reason: "never" });
+    const feed = await dispatcherOver(store).add(options(sink, { wants: ({ type }) => type.startsWith("VM.") }));
+    store.append(...Array.from({ length: KEPT_DEAD_LETTERS + 5 }, (_, index) => aVmEvent(`vm${index}`)));
+    await settled();
+    expect(sink.tried).toHaveLength(KEPT_DEAD_LETTERS + 5);
+    expect(feed.deadLetters).toBe(KEPT_DEAD_LETTERS);
   });
 });
 
