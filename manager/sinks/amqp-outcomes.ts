@@ -4,17 +4,14 @@ import type { Publication } from "./amqp-session.ts";
 import type { Outcome } from "./sink.ts";
 
 /**
- * When a message that a broker returned or refused is published again: soon, since a queue may have been full for a moment,
- * and for half an hour, in which somebody may make the queue. Not measured.
+ * What a broker returns or refuses is no fault of the event's: its queue is full, or nobody has made it. The whole sink waits
+ * then, as it does while the broker is away, so that nothing becomes a dead letter of what a consumer may yet make room for.
  */
-export const AMQP_RETRY_SCHEDULE_MS: readonly number[] = [1_000, 5_000, 30_000, 300_000, 1_800_000];
-
 export function outcomeOf(publication: Publication): Outcome {
   switch (publication.type) {
     case "confirmed":
       return { type: "delivered" };
     case "refused":
-      return { type: "failed", reason: publication.reason };
     case "unconfirmed":
       return { type: "unavailable", reason: publication.reason };
   }

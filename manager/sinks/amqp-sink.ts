@@ -6,7 +6,7 @@ import { cloudEvent, cloudStackBody } from "../events/bodies.ts";
 import type { Event } from "../events/event.ts";
 import { routingKey } from "../events/topic.ts";
 import { AmqpConnection } from "./amqp-connection.ts";
-import { AMQP_RETRY_SCHEDULE_MS, heldInOrder, outcomeOf } from "./amqp-outcomes.ts";
+import { heldInOrder, outcomeOf } from "./amqp-outcomes.ts";
 import type { AmqpMessage } from "./amqp-session.ts";
 import { anyQueue, topicExchange } from "./amqp-topology.ts";
 import { shownAmqpUrl } from "./amqp-url.ts";
@@ -35,7 +35,8 @@ export class AmqpSink implements Sink {
   readonly type = "amqp";
   readonly target: string;
   readonly batchSize = BATCH_SIZE;
-  readonly retryScheduleMs = AMQP_RETRY_SCHEDULE_MS;
+  /** No event fails by itself. */
+  readonly retryScheduleMs: readonly number[] = [];
   readonly disableAfter = undefined;
   readonly keepsAttempts = false;
   readonly #options: AmqpSinkOptions;
@@ -62,10 +63,10 @@ export class AmqpSink implements Sink {
     this.start();
     const began = performance.now();
     const messages = events.map((event) => this.#messageOf(event));
-    const outcomes = (await this.#connection.publish(messages, signal)).map(outcomeOf);
-    if (outcomes.some(({ type }) => type === "failed")) await this.#connection.setUpAgain();
+    const publications = await this.#connection.publish(messages, signal);
+    if (publications.some(({ type }) => type === "refused")) await this.#connection.setUpAgain();
     const durationMs = performance.now() - began;
-    return heldInOrder(events, outcomes).map((outcome) => ({ outcome, durationMs }));
+    return heldInOrder(events, publications.map(outcomeOf)).map((outcome) => ({ outcome, durationMs }));
   }
 
   close(): Promise<void> {

@@ -2,7 +2,7 @@
 import type { Log } from "../../shared/log.ts";
 import type { Event } from "../events/event.ts";
 import { AmqpConnection } from "./amqp-connection.ts";
-import { AMQP_RETRY_SCHEDULE_MS, heldInOrder, outcomeOf } from "./amqp-outcomes.ts";
+import { heldInOrder, outcomeOf } from "./amqp-outcomes.ts";
 import type { AmqpMessage, Publication } from "./amqp-session.ts";
 import { anyQueue } from "./amqp-topology.ts";
 import { shownAmqpUrl } from "./amqp-url.ts";
@@ -33,7 +33,8 @@ export class NotifySink implements Sink {
   readonly type = "notify";
   readonly target: string;
   readonly batchSize = BATCH_SIZE;
-  readonly retryScheduleMs = AMQP_RETRY_SCHEDULE_MS;
+  /** No event fails by itself. */
+  readonly retryScheduleMs: readonly number[] = [];
   readonly disableAfter = undefined;
   readonly keepsAttempts = false;
   readonly #options: NotifySinkOptions;

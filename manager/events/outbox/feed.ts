@@ -97,7 +97,7 @@ export class Feed {
   readonly #stopping = new AbortController();
   /** What comes after the batch under way, when there was more. */
   #readAhead: { after: number; page: LogPage | Promise<LogPage> } | undefined;
-  /** After the position, and parked all the same. */
+  /** After the position, and parked or settled all the same. */
   readonly #ahead: Set<number>;
   /** Parked, and to become dead letters for the many behind them. */
   #givenUp: ParkedEvent[] = [];
@@ -316,14 +316,40 @@ export class Feed {
     const unsettled = entries.filter((entry, index) => {
       return !this.#settle(entry, attempted[index] ?? NOT_ANSWERED, changes) && entry.parked === undefined;
     });
-    const position = positionAfter(entries, unsettled, upTo);
-    for (const { event } of unsettled) {
-      if (event.position <= position) this.#parkBehind(event, changes.park);
-    }
+    this.#moveTo(this.#leave(entries, unsettled, upTo, changes));
     changes.dead.push(...(await this.#buryGivenUp()));
-    this.#moveTo(position);
     this.#note(changes);
     await this.#noteTrouble(attempted, signal);
+  }
+
+  /**
+   * What is not settled stays in the log, to be read again; when later events are settled it is parked instead, so that those
+   * need not be remembered, or they are remembered when it is too many. Answers how far everything is settled.
+   */
+  #leave(entries: readonly Entry[], unsettled: readonly Entry[], upTo: number, changes: Changes): number {
+    const lastSettled = entries.findLast((entry) => !unsettled.includes(entry))?.event.position ?? 0;
+    const passed = unsettled.filter(({ event }) => event.position < lastSettled);
+    const first = (passed[0] ?? unsettled[0])?.event.position;
+    if (first === undefined) return upTo;
+    if (!this.#hasRoomFor(passed)) {
+      for (const entry of entries) {
+        const { position } = entry.event;
+        if (entry.parked === undefined && position > first && !unsettled.includes(entry)) this.#ahead.add(position);
+      }
+      return first - 1;
+    }
+    for (const { event } of passed) this.#parkBehind(event, changes.park);
+    const next = unsettled.find(({ event }) => event.position > lastSettled);
+    return next === undefined ? upTo : next.event.position - 1;
+  }
+
+  /** Without giving up any that waits already. */
+  #hasRoomFor(passed: readonly Entry[]): boolean {
+    const byResource = Map.groupBy(passed, ({ event }) => event.resourceUUID);
+    const isWithin = [...byResource].every(([resource, its]) => {
+      return resource === "" || this.#lanes.sizeOf(resource) + its.length <= MAX_LANE;
+    });
+    return isWithin && this.#lanes.size + passed.length <= MAX_PARKED;
   }
 
   /** Everything up to there is settled. */
@@ -517,16 +543,6 @@ const NOT_ANSWERED: Attempted = { outcome: { type: "unavailable", reason: "no an
 
 function bounded(text: string): string {
   return text.slice(0, MAX_REASON_LENGTH).toWellFormed();
-}
-
-/**
- * How far everything is settled, or else is to be parked: those that are not settled stay in the log, unless a later one is
- * settled, which would otherwise be delivered once more.
- */
-function positionAfter(entries: readonly Entry[], unsettled: readonly Entry[], upTo: number): number {
-  const lastSettled = entries.findLast((entry) => !unsettled.includes(entry));
-  const next = unsettled.find(({ event }) => event.position > (lastSettled?.event.position ?? 0));
-  return next === undefined ? upTo : next.event.position - 1;
 }
 
 function attemptsWith({ parked }: Entry): number {

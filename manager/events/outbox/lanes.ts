@@ -23,6 +23,11 @@ export class Lanes {
     return this.#lanes.has(resource);
   }
 
+  /** How many of a resource wait. */
+  sizeOf(resource: string): number {
+    return this.#lanes.get(resource)?.length ?? 0;
+  }
+
   /** The first of a resource, when more of it wait than so many. */
   firstOver(most: number, resource: string): ParkedEvent | undefined {
     const lane = this.#lanes.get(resource) ?? [];

@@ -207,7 +207,7 @@ describe("a queue", () => {
     const attempted = await sink.deliver(samples(3, [vm]), signal);
     expect(attempted.map(({ outcome }) => outcome)).toEqual([
       { type: "delivered" },
-      { type: "failed", reason: "the broker refused it (basic.nack); is a queue of it full?" },
+      { type: "unavailable", reason: "the broker refused it (basic.nack); is a queue of it full?" },
       { type: "held" },
     ]);
     expect(await channel.assertQueue("full", full)).toMatchObject({ messageCount: 1 });
@@ -219,7 +219,7 @@ describe("a queue", () => {
     expect(await outcomesOf(sink, events)).toEqual(["delivered"]);
     await channel.deleteQueue("short-lived");
     expect(await sink.deliver(events, signal)).toMatchObject([
-      { outcome: { type: "failed", reason: "no queue takes it: NO_ROUTE (short-lived)" } },
+      { outcome: { type: "unavailable", reason: "no queue takes it: NO_ROUTE (short-lived)" } },
     ]);
     expect(await outcomesOf(sink, events)).toEqual(["delivered"]);
     expect(await channel.checkQueue("short-lived")).toMatchObject({ messageCount: 1 });

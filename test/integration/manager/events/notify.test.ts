@@ -70,7 +70,7 @@ describe("a notification", () => {
     await channel.deleteQueue("gone");
     const events = lifeOf(["RUNNING"], ["DONE"]);
     expect(await sink.deliver(events, signal)).toMatchObject([
-      { outcome: { type: "failed", reason: "no queue takes it: NO_ROUTE (gone)" } },
+      { outcome: { type: "unavailable", reason: "no queue takes it: NO_ROUTE (gone)" } },
       { outcome: { type: "held" } },
     ]);
     expect(await outcomesOf(sink, events)).toEqual(["delivered", "delivered"]);

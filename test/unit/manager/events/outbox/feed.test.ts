@@ -397,6 +397,24 @@ describe("a sink", () => {
     expect(sink.tried).toHaveLength(KEPT_DEAD_LETTERS + 5);
     expect(feed.deadLetters).toBe(KEPT_DEAD_LETTERS);
   });
+
+  test("whose broker goes away in the middle of many events of one VM loses none, and repeats none that was taken", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.batchSize = 500;
+    let isAway = true;
+    sink.answer = ({ resourceUUID }) => {
+      return isAway && resourceUUID === "a" ? { type: "unavailable", reason: "reset" } : { type: "delivered" };
+    };
+    const feed = await dispatcherOver(store).add(options(sink));
+    store.append(...Array.from({ length: 200 }, () => aVmEvent("a")), aVmEvent("b"));
+    await settled();
+    expect(sink.deliveredPositions).toEqual([201]);
+    isAway = false;
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(feed.deadLetters).toBe(0);
+    expect(sink.deliveredPositions).toEqual([201, ...Array.from({ length: 200 }, (_, index) => index + 1)]);
+  });
 });
 
 /** What a sink can do with an event at one attempt. */
