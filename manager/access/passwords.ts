@@ -1,7 +1,7 @@
 /** Passwords as they are kept: `scrypt$N$r$p$SALT$HASH` (RFC 7914), salt and hash in base64url. */
 import { randomBytes, scrypt, type ScryptOptions, timingSafeEqual } from "node:crypto";
 import { TooManyAttemptsError } from "./authenticator.ts";
-import { WorkSlots } from "./work-slots.ts";
+import { WorkSlots } from "../work-slots.ts";
 
 export interface ScryptCost {
   N: number;

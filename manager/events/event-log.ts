@@ -1,5 +1,6 @@
 /** The log of events as the manager's parts read it: the newest from memory, older ones from the store. */
 import type { EventLogState, Store } from "../store/store.ts";
+import { WorkSlots } from "../work-slots.ts";
 import type { Event } from "./event.ts";
 
 /** Events that are held in memory, and about how many bytes: every sink reads the newest, and most are there already. */
@@ -25,7 +26,7 @@ export class EventLog {
   readonly id: string;
   readonly #store: LogStore;
   readonly #listeners = new Set<() => void>();
-  readonly #storedReads = new Slots(STORED_READS_AT_ONCE);
+  readonly #storedReads = new WorkSlots({ slots: STORED_READS_AT_ONCE, maxWaiting: Infinity });
   /** The newest events, without a gap. */
   #tail: Event[] = [];
   #tailBytes = 0;
@@ -85,33 +86,6 @@ export class EventLog {
       dropped += 1;
     }
     if (dropped > 0) this.#tail = this.#tail.slice(dropped);
-  }
-}
-
-/** Lets so many do their work at the same time, and the others wait for their turn. */
-class Slots {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-
-  constructor(slots: number) {
-    this.#free = slots;
-  }
-
-  /** Settles as the work does. */
-  async run<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#free > 0) this.#free -= 1;
-    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    try {
-      return await work();
-    } finally {
-      this.#release();
-    }
-  }
-
-  #release(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#free += 1;
-    else next();
   }
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { TooManyAttemptsError } from "../../../../manager/access/authenticator.ts";
 import { Passwords } from "../../../../manager/access/passwords.ts";
-import { WorkSlots } from "../../../../manager/access/work-slots.ts";
+import { WorkSlots } from "../../../../manager/work-slots.ts";
 
 const cheap = { N: 16, r: 1, p: 1 };
 

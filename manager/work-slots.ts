@@ -13,7 +13,7 @@ export class WorkSlots {
     return this.#free === 0 && this.#waiting.length >= this.#maxWaiting;
   }
 
-  /** The caller has asked {@link isFull} first: what it says then differs. */
+  /** Settles as the work does. Where the waiting are bounded, the caller has asked {@link isFull} first. */
   async run<Result>(work: () => Promise<Result>): Promise<Result> {
     await this.#enter();
     try {
