@@ -41,7 +41,7 @@ export interface KnownVm {
 }
 
 export interface ImageSaverOptions {
-  store: Pick<Store, "jobs" | "saveJob" | "appendEvents">;
+  store: Pick<Store, "jobs" | "saveJob">;
   mailer: Pick<Mailer, "send" | "isConfigured">;
   log: Log;
   /** Where images may be put, as the configuration has it now. */
@@ -270,16 +270,14 @@ export class ImageSaver {
     if (isToldOf) this.#startMail(saving);
   }
 
-  /** The event follows in a commit of its own: a manager that is killed between the two has saved what it did not tell of. */
   async #keep(job: ImageJob, newState: string): Promise<void> {
-    await this.#options.store.saveJob(storedJob(job));
     const { id: jobId, by, directory, disk, format, vmStatus, image, error } = job;
     const data = {
       ...{ jobId, by, directory, disk, format, ...image },
       ...(vmStatus !== undefined && { vmStatus }),
       ...(error !== undefined && { error }),
     };
-    await this.#options.store.appendEvents([vmEvent("IMAGE.SAVE", job.vm, this.#now(), { newState, data })]);
+    await this.#options.store.saveJob(storedJob(job), [vmEvent("IMAGE.SAVE", job.vm, this.#now(), { newState, data })]);
   }
 
   #startMail(saving: Saving): void {

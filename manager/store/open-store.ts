@@ -202,8 +202,8 @@ class ThreadedStore implements Store {
     return this.#thread.call("jobs");
   }
 
-  saveJob(job: StoredJob) {
-    return this.#thread.call("saveJob", job);
+  saveJob(job: StoredJob, events: readonly NewEvent[] = []) {
+    return this.#thread.call("saveJob", job, events);
   }
 
   users() {

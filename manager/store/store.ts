@@ -310,7 +310,8 @@ export interface Store {
   removeSubscription(id: string): Promise<boolean>;
   /** Those that are not over, and the newest of the others. */
   jobs(): Promise<StoredJob[]>;
-  saveJob(job: StoredJob): Promise<void>;
+  /** With the events that tell of it. */
+  saveJob(job: StoredJob, events?: readonly NewEvent[]): Promise<void>;
 
   // -- users, tokens, audit
 

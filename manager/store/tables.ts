@@ -85,8 +85,9 @@ export function operationsOn(database: DatabaseSync, options: TablesOptions): Op
     },
     removeSubscription: (id) => subscriptions.remove(id),
     jobs: () => jobs.all(),
-    saveJob: (job) => {
+    saveJob: (job, events = []) => {
       jobs.save(job);
+      log.append(events);
     },
 
     users: () => accounts.users(),

@@ -48,15 +48,12 @@ export class Scene {
   }
 
   async openSaver(): Promise<ImageSaver> {
-    const store: Pick<Store, "jobs" | "saveJob" | "appendEvents"> = {
+    const store: Pick<Store, "jobs" | "saveJob"> = {
       jobs: () => Promise.resolve([...this.jobs.values()]),
-      saveJob: (job) => {
+      saveJob: (job, events = []) => {
         this.jobs.set(job.id, structuredClone(job));
-        return Promise.resolve();
-      },
-      appendEvents: (events) => {
         this.events.push(...events);
-        return Promise.resolve([]);
+        return Promise.resolve();
       },
     };
     const scene = this as Scene;
