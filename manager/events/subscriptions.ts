@@ -18,6 +18,7 @@ import { configuredEndpoint } from "../sinks/configured-sinks.ts";
 import type { Endpoint } from "../sinks/endpoint.ts";
 import { parseEndpointUrl } from "../sinks/endpoint-url.ts";
 import { parseCoordinates } from "../sinks/notify-coordinates.ts";
+import { inParallel } from "../in-parallel.ts";
 import { openSink, type SinkContext } from "../sinks/open-sink.ts";
 import { TargetGuard } from "../sinks/target-guard.ts";
 import type { Store, StoredSubscription } from "../store/store.ts";
@@ -31,6 +32,9 @@ const MAX_SUBSCRIPTIONS = 10_000;
 /** So that one user leaves some to the others. */
 const MAX_SUBSCRIPTIONS_PER_OWNER = 2_000;
 const MAX_NOTIFIES_PER_VM = 20;
+
+/** Each waits for the disk, and those that wait together share it. */
+const STARTS_AT_ONCE = 100;
 
 type Owner = Pick<Principal, "name" | "via" | "role" | "vms" | "keys">;
 
@@ -414,7 +418,7 @@ export class Subscriptions {
 
   /** One that leads where it may not (any more) ends, which is said, and the others go on. */
   async #startEach(starts: readonly Start[]): Promise<void> {
-    for (const { id, make } of starts) {
+    await inParallel(starts, STARTS_AT_ONCE, async ({ id, make }) => {
       try {
         await this.#start(make());
       } catch (error) {
@@ -422,7 +426,7 @@ export class Subscriptions {
         await this.#options.dispatcher.remove(id);
         this.#options.log.warn("subscription-not-started", { sink: id, reason: error.message });
       }
-    }
+    });
   }
 
   /** What was kept for sinks that nobody has any more would keep events in the log for them. */

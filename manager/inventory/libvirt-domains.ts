@@ -6,7 +6,7 @@ import { readDomain } from "../../shared/libvirt/domain-xml.ts";
 import { virsh } from "../../shared/libvirt/virsh.ts";
 import { newNonce } from "../../shared/random.ts";
 import type { Vm } from "../vms/vm.ts";
-import { inParallel } from "./in-parallel.ts";
+import { inParallel } from "../in-parallel.ts";
 import { readUuid } from "./uuid.ts";
 
 /** libvirt answers from its own memory, also for a QEMU that hangs: a call takes some 20 ms. */

@@ -9,7 +9,7 @@ import { describeIssues, shortText } from "../../shared/protocol/message.ts";
 import { parseCoordinates } from "../sinks/notify-coordinates.ts";
 import { type Vm, vmRef } from "../vms/vm.ts";
 import { FolderWatch } from "./folder-watch.ts";
-import { inParallel } from "./in-parallel.ts";
+import { inParallel } from "../in-parallel.ts";
 import type { InventorySink, InventorySource } from "./source.ts";
 import { readUuid, socketUuid } from "./uuid.ts";
 import { WakeUp } from "../wake-up.ts";

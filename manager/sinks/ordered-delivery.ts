@@ -1,6 +1,6 @@
 /** The order that a sink owes its receiver: events of one resource one after the other, those of different ones side by side. */
 import type { Event } from "../events/event.ts";
-import { inParallel } from "../inventory/in-parallel.ts";
+import { inParallel } from "../in-parallel.ts";
 import type { Attempted, Outcome } from "./sink.ts";
 
 /** Of an attempt that the manager's end cut short: the receiver may have the event or not. */

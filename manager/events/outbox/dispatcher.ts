@@ -50,8 +50,9 @@ export class Dispatcher implements FeedOwner {
   readonly #now: () => number;
   readonly #keeper: ProgressKeeper;
   readonly #feeds = new Map<string, Fed>();
-  /** A sink ends before another of the same name begins. */
-  readonly #turns = new Turns();
+  /** Of each sink one thing after the other: one ends before another of the same name begins. */
+  readonly #turns = new Map<string, Turns>();
+  #isClosed = false;
   readonly #stopListening: () => void;
 
   constructor(options: DispatcherOptions) {
@@ -75,7 +76,8 @@ export class Dispatcher implements FeedOwner {
   add(options: SinkOptions): Promise<Feed> {
     const { store, log, failed, random = Math.random } = this.#options;
     const { id, from = log.last } = options;
-    return this.#turns.take(async () => {
+    return this.#inTurn(id, async () => {
+      if (this.#isClosed) throw new CommandError("unreachable", "the manager stops; it starts no sink any more");
       await this.#end(id);
       const stored = (await store.loadFeed(id)) ?? (await this.#begin(id, from));
       const now = this.#now;
@@ -88,15 +90,16 @@ export class Dispatcher implements FeedOwner {
 
   /** Ends a sink; how far it was is kept. */
   remove(id: string): Promise<void> {
-    return this.#turns.take(() => this.#end(id));
+    return this.#inTurn(id, () => this.#end(id));
   }
 
   /** Ends a sink for good, with what waits for it. */
   forget(id: string): Promise<void> {
-    return this.#turns.take(async () => {
+    return this.#inTurn(id, async () => {
       await this.#end(id);
       await this.#keeper.drop(id);
       await this.#options.store.removeFeed(id);
+      this.#turns.delete(id);
     });
   }
 
@@ -104,7 +107,7 @@ export class Dispatcher implements FeedOwner {
   redeliver(id: string, eventIds: readonly string[] | undefined): Promise<number> {
     const { store } = this.#options;
     // The feed that is told of what the store parks is the one that has it.
-    return this.#turns.take(async () => {
+    return this.#inTurn(id, async () => {
       const feed = this.feed(id);
       if (feed === undefined) throw new CommandError("failed", `there is no sink '${id}'`);
       await this.#keeper.flush();
@@ -118,10 +121,15 @@ export class Dispatcher implements FeedOwner {
   /** Lets deliveries under way end, and writes down how far each sink is. */
   async close(): Promise<void> {
     this.#stopListening();
-    await this.#turns.take(async () => {
-      await Promise.all([...this.#feeds.keys()].map((id) => this.#end(id)));
-      await this.#keeper.flush();
-    });
+    this.#isClosed = true;
+    await Promise.all([...this.#turns.keys()].map((id) => this.remove(id)));
+    await this.#keeper.flush();
+  }
+
+  #inTurn<T>(id: string, work: () => Promise<T>): Promise<T> {
+    const turns = this.#turns.get(id) ?? new Turns();
+    this.#turns.set(id, turns);
+    return turns.take(work);
   }
 
   /** Durable before it is told, so that a crash loses nothing of what happens from now on. */

@@ -1,5 +1,5 @@
 import { expect, describe, it } from "vitest";
-import { inParallel } from "../../../../manager/inventory/in-parallel.ts";
+import { inParallel } from "../../../../manager/in-parallel.ts";
 import { linesOf } from "../../../../manager/inventory/lines.ts";
 import { readUuid, socketUuid } from "../../../../manager/inventory/uuid.ts";
 import { WakeUp } from "../../../../manager/wake-up.ts";
