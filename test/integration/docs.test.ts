@@ -9,7 +9,7 @@ import { defaultApiLimits } from "../../manager/api/limits.ts";
 import { refusalOf } from "../../manager/api/problems.ts";
 import { parseConfig } from "../../manager/config.ts";
 import { libvirtMeanings, type Meaning, qmpMeanings } from "../../manager/events/lifecycle-table.ts";
-import { MAX_PARKED } from "../../manager/events/outbox/feed.ts";
+import { MAX_LANE, MAX_PARKED } from "../../manager/events/outbox/feed.ts";
 import { parseStaticFile } from "../../manager/inventory/static-file.ts";
 import { MAX_EVENT_BYTES } from "../../manager/sinks/event-json.ts";
 import { MAX_MAILS_PER_HOUR, MAX_RUNS_PER_SECOND, MAX_TEXTS_PER_HOUR } from "../../manager/sinks/rate-limits.ts";
@@ -324,7 +324,7 @@ test("the fixed limits in docs/manager.md are those of the code", () => {
     "messages from guests": `${count(store.receivedPerVm)} and ${store.receivedBytesPerVm / 2 ** 20} MiB for each VM`,
     "audit log": `${count(store.auditRecords)} records, ${days(store.auditAgeMs)}`,
     events: `as \`events.keep\` and \`events.keepCount\` say, and ${store.eventBytes / 2 ** 30} GiB; twice of it for a sink that is behind`,
-    "events that wait for another attempt": `${count(MAX_PARKED)} of each sink`,
+    "events that wait for another attempt": `${count(MAX_PARKED)} of each sink, ${count(MAX_LANE)} of one VM`,
     "an event to a webhook or a program": `${MAX_EVENT_BYTES / 1024} KiB; a larger one goes without its values, and says \`truncated\``,
     "mails, text messages, commands": `${MAX_MAILS_PER_HOUR} an hour to an address, ${MAX_TEXTS_PER_HOUR} an hour to a number, ${MAX_RUNS_PER_SECOND} a second of one name`,
     "a request's body": `${MAX_BODY_BYTES / 2 ** 20} MiB`,

@@ -187,9 +187,11 @@ describe("who sees events", () => {
     await settled();
     expect(await lines()).toHaveLength(1);
     expect((await manager.call("DELETE", "/v1/users/app")).status).toBe(200);
+    expect((await manager.get<{ subscriptions: [] }>("/v1/subscriptions")).body.subscriptions).toEqual([]);
+    await user("app", { role: "write" });
     await agent.run("-p", "nothing.at=all");
     await untilEvent("&type=KEY.SET", ({ data }) => data["key"] === "nothing.at");
-    await settled();
+    expect((await manager.get<{ sinks: [] }>("/v1/sinks")).body.sinks).toEqual([]);
     expect(await lines()).toHaveLength(1);
   });
 

@@ -139,7 +139,12 @@ describe("events", () => {
     await store.appendEvents(Array.from({ length: 3900 }, () => step).flat());
     await Promise.all([store.prune(Date.now()), store.appendEvents(step)]);
     expect((await store.eventLog()).last).toBe(3901);
-    expect(await store.eventsAfter(0, 10_000)).toHaveLength(2000);
+    let kept = 0;
+    for (let page = await store.eventsAfter(0, 10_000); page.length > 0;) {
+      kept += page.length;
+      page = await store.eventsAfter(page.at(-1)?.position ?? 0, 10_000);
+    }
+    expect(kept).toBe(2000);
   });
 });
 
