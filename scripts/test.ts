@@ -72,6 +72,8 @@ function runVitest(tier: Tier): Counts {
       "run",
       "--project",
       tier,
+      // What these tests wait for is mostly other programs; by itself vitest would use one of two cores.
+      ...(tier === "integration" ? ["--maxWorkers=2"] : []),
       "--reporter=default",
       "--reporter=json",
       `--outputFile=${report}`,

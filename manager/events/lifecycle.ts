@@ -11,7 +11,7 @@ import type { KnownStatus, Observation } from "./lifecycle-table.ts";
  * What an inventory read may have been so before the last announcement: only what is still so after this time has been
  * missed. A reading takes some 20 ms, and about a second for a thousand domains.
  */
-export const SETTLE_MS = 2_000;
+export const SETTLE_MS = 5_000;
 
 /** The longest that a domain takes to be read: then it is known why it was paused. */
 export const LONGEST_WAIT_MS = 20_000;

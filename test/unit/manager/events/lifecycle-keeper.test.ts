@@ -165,7 +165,7 @@ describe("what an inventory reads", () => {
     const { keeper, store } = await scene();
     keeper.changed(found("Running", { isResync: true }));
     keeper.changed(found("Paused", { was: "Running" }));
-    await vi.advanceTimersByTimeAsync(1_999);
+    await vi.advanceTimersByTimeAsync(4_999);
     expect(store.told).toHaveLength(2);
     await vi.advanceTimersByTimeAsync(1);
     expect(store.told.at(-1)).toBe("VM.PAUSED Running>Paused resync");
