@@ -1,8 +1,15 @@
 /** One place where the API is served: a Unix socket that stands for a principal, or a TLS address that asks for one. */
 import { once } from "node:events";
 import type { FastifyInstance } from "fastify";
-import { createServer as createHttpServer, type RequestListener, type Server as HttpServer } from "node:http";
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server as HttpServer,
+  type ServerResponse,
+} from "node:http";
 import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
+import { MAX_BODY_BYTES } from "../../shared/api/endpoints.ts";
 import type { AddressInfo } from "node:net";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
@@ -157,6 +164,12 @@ function httpOptions(limits: ApiLimits) {
 function servingOn(server: HttpServer | HttpsServer) {
   return (handler: RequestListener): HttpServer => {
     server.on("request", handler);
+    // Who asks before sending a body that is refused anyway is answered at once (RFC 9110, section 10.1.1), and not cut off.
+    server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => {
+      const isTooLarge = Number(request.headers["content-length"]) > MAX_BODY_BYTES;
+      if (!isTooLarge) response.writeContinue();
+      server.emit("request", request, response);
+    });
     return server;
   };
 }

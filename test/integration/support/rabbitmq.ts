@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -89,9 +89,11 @@ export class RabbitUnderTest implements AsyncDisposable {
     await until(async () => !(await isListening(this.port)), PORT_TIMEOUT_MS);
   }
 
-  /** It stands still: connections stay, and nothing is answered. */
-  pause(): void {
+  /** It stands still when this settles: connections stay, and nothing is answered. */
+  async pause(): Promise<void> {
     this.#broker?.kill("SIGSTOP");
+    // A thread that runs on another processor goes on for a moment.
+    await until(() => this.#standsStill(), PORT_TIMEOUT_MS);
   }
 
   resume(): void {
@@ -114,6 +116,12 @@ export class RabbitUnderTest implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #standsStill(): Promise<boolean> {
+    const tasks = `/proc/${this.#broker?.pid ?? "none"}/task`;
+    const stats = await Promise.all((await readdir(tasks)).map((task) => readFile(join(tasks, task, "stat"), "utf8")));
+    return stats.every((stat) => stat.slice(stat.lastIndexOf(")")).includes(" T "));
   }
 
   get #nodeName(): string {

@@ -258,7 +258,7 @@ describe("a broker that comes and goes", () => {
   it("that stands still is found out by its heartbeats", async () => {
     const sink = newSink();
     await outcomesOf(sink, samples(1));
-    rabbit.pause();
+    await rabbit.pause();
     try {
       const [attempted] = await sink.deliver(samples(1), signal);
       expect(attempted?.outcome).toEqual({
