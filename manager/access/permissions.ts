@@ -25,6 +25,14 @@ export function maySeeAll({ vms }: Pick<Principal, "vms">): boolean {
   return vms.includes("*");
 }
 
+/** Whether something is somebody's own, or they administer every VM. What has no owner is nobody's own. */
+export function mayManage(
+  who: Pick<Principal, "name" | "role" | "vms">,
+  owner: Pick<Principal, "name"> | undefined,
+): boolean {
+  return owner?.name === who.name || (mayDo(who, "admin") && maySeeAll(who));
+}
+
 /** For what names every VM. */
 export function assertMaySeeAll(who: Pick<Principal, "name" | "vms">): void {
   if (maySeeAll(who)) return;

@@ -174,12 +174,19 @@ export class Subscriptions {
     return this.#changes.take(async () => {
       this.#assertRoomFor(owner);
       const { endpoints: urls, secrets = [], contact, ...rest } = request;
-      const { name, via, role, vms, keys } = owner;
-      const who = { name, via, role, vms, keys };
       const id = randomUUID();
       const endpoints = urls.map((url, number) => ({ number, url }));
       const lastNumber = endpoints.length - 1;
-      const record = { ...rest, id, createdAt: Date.now(), owner: who, contact, endpoints, lastNumber, secrets };
+      const record = {
+        ...rest,
+        id,
+        createdAt: Date.now(),
+        owner: ownerOf(owner),
+        contact,
+        endpoints,
+        lastNumber,
+        secrets,
+      };
       await this.#keep(record);
       return record;
     });
@@ -223,12 +230,11 @@ export class Subscriptions {
       if (this.notifiesOf(vm.id).length >= MAX_NOTIFIES_PER_VM) {
         throw new CommandError("over-limit", `'${vm.name}' has ${MAX_NOTIFIES_PER_VM} notifications already`);
       }
-      const { name, via, role, vms, keys } = owner;
       const record: NotifyRecord = {
         id: randomUUID(),
         createdAt: Date.now(),
-        owner: { name, via, role, vms, keys },
-        by: name,
+        owner: ownerOf(owner),
+        by: owner.name,
         vm,
         vmId: request.vmId ?? vm.name,
         coordinates: request.coordinates,
@@ -443,6 +449,11 @@ export class Subscriptions {
     const { store, dispatcher } = this.#options;
     for (const sink of (await store.feedNames()).filter(isStray)) await dispatcher.forget(sink);
   }
+}
+
+/** What is kept of whoever asked for something. */
+function ownerOf({ name, via, role, vms, keys }: Principal): Owner {
+  return { name, via, role, vms, keys };
 }
 
 export function endpointSink(id: string, number: number): string {

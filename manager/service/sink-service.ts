@@ -4,7 +4,7 @@ import type { DeadLetter, DeliveryAttempt, SinkSummary } from "../../shared/api/
 import type { Health } from "../../shared/api/schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { rfc3339 } from "../../shared/rfc3339.ts";
-import { assertMayDo, mayDo, maySeeAll } from "../access/permissions.ts";
+import { assertMayDo, mayManage } from "../access/permissions.ts";
 import type { Principal } from "../access/principal.ts";
 import { shownEvent } from "../events/bodies.ts";
 import { type Event, managerEvent } from "../events/event.ts";
@@ -125,7 +125,7 @@ export class ManagedSinks implements SinkService {
   }
 
   #maySee(who: Principal, id: string): boolean {
-    return this.#parts.subscriptions.ownerOf(id)?.name === who.name || (mayDo(who, "admin") && maySeeAll(who));
+    return mayManage(who, this.#parts.subscriptions.ownerOf(id));
   }
 }
 

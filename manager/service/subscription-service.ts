@@ -10,7 +10,7 @@ import type {
 import type { VmRef } from "../../shared/api/schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { rfc3339 } from "../../shared/rfc3339.ts";
-import { assertMayDo, mayDo, maySeeAll } from "../access/permissions.ts";
+import { assertMayDo, mayManage } from "../access/permissions.ts";
 import type { Principal } from "../access/principal.ts";
 import type { Dispatcher } from "../events/outbox/dispatcher.ts";
 import {
@@ -40,7 +40,9 @@ export class ManagedSubscriptions implements SubscriptionService {
   }
 
   list(who: Principal): Subscription[] {
-    return this.#parts.subscriptions.all.filter(({ owner }) => isFor(who, owner)).map((record) => this.#shown(record));
+    return this.#parts.subscriptions.all
+      .filter(({ owner }) => mayManage(who, owner))
+      .map((record) => this.#shown(record));
   }
 
   show(who: Principal, id: string): Subscription {
@@ -95,7 +97,7 @@ export class ManagedSubscriptions implements SubscriptionService {
   }
 
   #notifiesOf(who: Principal, vm: VmRef): NotifyRecord[] {
-    return this.#parts.subscriptions.notifiesOf(vm.id).filter(({ owner }) => isFor(who, owner));
+    return this.#parts.subscriptions.notifiesOf(vm.id).filter(({ owner }) => mayManage(who, owner));
   }
 
   #changed(who: Principal, action: string, change: () => Promise<SubscriptionRecord>): Promise<Subscription> {
@@ -108,7 +110,7 @@ export class ManagedSubscriptions implements SubscriptionService {
   /** Also for one who may only read (any more): they may see what is theirs, and remove it. */
   #resolve(who: Principal, id: string): SubscriptionRecord {
     const record = this.#parts.subscriptions.subscription(id);
-    if (record !== undefined && isFor(who, record.owner)) return record;
+    if (record !== undefined && mayManage(who, record.owner)) return record;
     throw new CommandError("failed", `there is no subscription '${id}'; 'vmmessage subscription list' lists them`, {
       unknown: true,
     });
@@ -141,11 +143,6 @@ export class ManagedSubscriptions implements SubscriptionService {
     const feed = this.#parts.dispatcher.feed(id);
     return feed && sinkSummary(feed);
   }
-}
-
-/** What has no owner is the inventory's. */
-function isFor(who: Principal, owner: Pick<Principal, "name"> | undefined): boolean {
-  return owner?.name === who.name || (mayDo(who, "admin") && maySeeAll(who));
 }
 
 /** One that may not lead any more where it leads; the log says why. */

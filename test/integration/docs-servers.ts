@@ -11,7 +11,8 @@ import { promisify } from "node:util";
 import { vi } from "vitest";
 import { LibvirtUnderTest } from "./support/libvirt.ts";
 import { MailServerUnderTest } from "./support/mail.ts";
-import { freePort, RabbitUnderTest } from "./support/rabbitmq.ts";
+import { freePort, isListening } from "./support/ports.ts";
+import { RabbitUnderTest } from "./support/rabbitmq.ts";
 
 const run = promisify(execFile);
 
@@ -164,18 +165,6 @@ export class DocsServers implements AsyncDisposable {
     const words = ["--pdeathsig=KILL", PYTHON, "-u", program];
     this.#receiver = spawn("setpriv", words, { cwd, stdio: ["ignore", file.fd, "ignore"] });
     await file.close();
-    await vi.waitUntil(() => canConnect(this.#receiverPort), { timeout: 20_000, interval: 50 });
-  }
-}
-
-async function canConnect(port: number): Promise<boolean> {
-  const socket = connect(port, "127.0.0.1");
-  try {
-    await once(socket, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
+    await vi.waitUntil(() => isListening(this.#receiverPort), { timeout: 20_000, interval: 50 });
   }
 }

@@ -2,7 +2,7 @@
 import { CommandError } from "../../../shared/cli/failure.ts";
 import type { Log } from "../../../shared/log.ts";
 import type { Sink } from "../../sinks/sink.ts";
-import type { Store, StoredFeed } from "../../store/store.ts";
+import type { FeedState, Store, StoredFeed } from "../../store/store.ts";
 import { Turns } from "../../turns.ts";
 import { type Event, managerEvent, type NewEvent } from "../event.ts";
 import type { EventLog } from "../event-log.ts";
@@ -134,10 +134,10 @@ export class Dispatcher implements FeedOwner {
 
   /** Durable before it is told, so that a crash loses nothing of what happens from now on. */
   async #begin(id: string, from: number): Promise<StoredFeed> {
-    const { sink, parked, deadLetters, ...state } = beginningAt(id, from);
-    this.#keeper.note({ sink, state, park: [], unpark: [], dead: [], attempts: [] });
+    const state = beginningAt(from);
+    this.#keeper.note({ sink: id, state, park: [], unpark: [], dead: [], attempts: [] });
     await this.#keeper.flush();
-    return { sink, parked, deadLetters, ...state };
+    return { ...state, sink: id, parked: [], deadLetters: 0 };
   }
 
   async #end(id: string): Promise<void> {
@@ -182,15 +182,6 @@ export class Dispatcher implements FeedOwner {
   }
 }
 
-function beginningAt(sink: string, position: number): StoredFeed {
-  return {
-    sink,
-    position,
-    failures: 0,
-    failingSince: undefined,
-    disabled: undefined,
-    lastDeliveredAt: undefined,
-    parked: [],
-    deadLetters: 0,
-  };
+function beginningAt(position: number): FeedState {
+  return { position, failures: 0, failingSince: undefined, disabled: undefined, lastDeliveredAt: undefined };
 }

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import type { Health } from "../../../shared/api/schemas.ts";
 import { AgentUnderTest } from "../support/agents.ts";
-import { freePort } from "../support/rabbitmq.ts";
+import { freePort } from "../support/ports.ts";
 import { ManagerUnderTest } from "../support/managers.ts";
 import { selfSigned } from "./cli/certificates.ts";
 

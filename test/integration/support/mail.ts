@@ -10,6 +10,7 @@ import { promisify } from "node:util";
 import { TLSSocket } from "node:tls";
 import { vi } from "vitest";
 import type { MailConfig } from "../../../manager/config.ts";
+import { freePort } from "./ports.ts";
 
 const run = promisify(execFile);
 
@@ -181,15 +182,6 @@ export class ScriptedMailServer implements AsyncDisposable {
     else if (answer !== "") socket.write(`${answer.replaceAll("\n", "\r\n")}\r\n`);
     return answer;
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 async function canConnect(port: number): Promise<boolean> {

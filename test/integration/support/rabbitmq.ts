@@ -5,13 +5,13 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import * as amqp from "amqplib";
 import type { AmqpBroker } from "../../../manager/sinks/endpoint.ts";
+import { freePort, isListening } from "./ports.ts";
 
 /** Where Debian's package has the programs themselves; those on the PATH start the system's broker. */
 const PROGRAMS = "/usr/lib/rabbitmq/bin";
@@ -179,18 +179,6 @@ async function killed(child: ChildProcess | undefined): Promise<void> {
   await ended;
 }
 
-async function isListening(port: number): Promise<boolean> {
-  const socket = connect(port, "127.0.0.1");
-  try {
-    await once(socket, "connect");
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
-}
-
 /** The benchmark starts brokers too, where vitest's own does not work. */
 async function until(isSo: () => Promise<boolean>, timeoutMs: number): Promise<void> {
   const deadline = Date.now() + timeoutMs;
@@ -198,14 +186,4 @@ async function until(isSo: () => Promise<boolean>, timeoutMs: number): Promise<v
     if (Date.now() > deadline) throw new Error(`the broker took more than ${timeoutMs} ms`);
     await pause(POLL_MS);
   }
-}
-
-/** Of loopback; somebody else may take it before it is used, which no test has met. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("a TCP server has a port");
-  await new Promise((resolve) => server.close(resolve));
-  return address.port;
 }

@@ -8,7 +8,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest
 import { type Event, managerEvent, vmEvent } from "../../../../manager/events/event.ts";
 import { AmqpSink, type AmqpSinkOptions } from "../../../../manager/sinks/amqp-sink.ts";
 import { TargetGuard } from "../../../../manager/sinks/target-guard.ts";
-import { freePort, RABBIT_HOOK_TIMEOUT_MS, RabbitUnderTest } from "../../support/rabbitmq.ts";
+import { freePort } from "../../support/ports.ts";
+import { RABBIT_HOOK_TIMEOUT_MS, RabbitUnderTest } from "../../support/rabbitmq.ts";
 import { selfSigned } from "../cli/certificates.ts";
 import { keptLog, type LogLine, numbered } from "./fixtures.ts";
 
