@@ -1,6 +1,7 @@
 /** What a command line asks for, as data: parse-arguments.ts makes it, run-command.ts carries it out. */
 import type { Condition, RevisionArgument } from "../shared/cli/arguments.ts";
 import type { EntryAttributes, ValueSource } from "../shared/cli/value-sources.ts";
+import type { Params } from "../shared/protocol/message.ts";
 import type { DebugLevel } from "./log.ts";
 
 interface Common {
@@ -59,6 +60,25 @@ export interface PlainCommand extends Common {
   name: "list" | "clear";
 }
 
+export interface HeartbeatCommand extends Common {
+  name: "heartbeat";
+  beat: Params<"beat">;
+}
+
+export interface AddCheckCommand extends Common {
+  name: "check add";
+  check: Params<"addCheck">;
+}
+
+export interface ListChecksCommand extends Common {
+  name: "check list";
+}
+
+export interface RemoveCheckCommand extends Common {
+  name: "check remove";
+  application: string;
+}
+
 export interface DoctorCommand extends Common {
   name: "doctor";
   configFile: string | undefined;
@@ -86,6 +106,10 @@ export type LocalCommand =
   | WaitCommand
   | EventCommand
   | AcknowledgeCommand
-  | PlainCommand;
+  | PlainCommand
+  | HeartbeatCommand
+  | AddCheckCommand
+  | ListChecksCommand
+  | RemoveCheckCommand;
 
 export type Command = LocalCommand | ScriptCommand | DoctorCommand | RunCommand;

@@ -2,6 +2,9 @@
 import { exitCodesText } from "../shared/cli/exit-codes-text.ts";
 
 export const USAGE = `-l | -g KEY | -r KEY | -x | -p KEY=VALUE... | -e EVENT
+       agent heartbeat NAME --every DURATION
+       agent check add NAME [--every DURATION] [--timeout DURATION] -- COMMAND [ARGS...]
+       agent check list | agent check remove NAME
        agent run [...]
        agent doctor`;
 
@@ -18,6 +21,9 @@ const EXAMPLES = `Examples:
   agent --watch com.example. --json                    every change, one JSON object a line
   agent --ack com.example.job --result done            acknowledge what the host sent
   agent -e APP.STARTED                                 tell the host that something happened
+  agent heartbeat com.example.app --every 30s          it lives, and beats again within 30 seconds
+  agent check add web -- curl -fsS http://localhost/   run this every 30 seconds; well is what exits with 0
+  agent check list                                     all that is watched, and how it is
   agent run                                            the daemon, on the virtio port org.vmmessage.agent.0
   agent doctor                                         what is missing when nothing arrives`;
 

@@ -5,6 +5,7 @@ import { Output } from "../shared/cli/output.ts";
 import { exitCodes } from "../shared/protocol/errors.ts";
 import type { Command, RunCommand } from "./command.ts";
 import { clearKeys, deleteKeys, setKeys } from "./commands/change.ts";
+import { addCheck, beat, listChecks, removeCheck } from "./commands/applications.ts";
 import { getKey } from "./commands/get.ts";
 import { listKeys } from "./commands/list.ts";
 import { acknowledgeKey, sendEvent } from "./commands/tell-host.ts";
@@ -45,6 +46,14 @@ async function runCommand(command: Command, output: Output): Promise<void> {
       return watchKeys(command, output);
     case "wait":
       return waitForKey(command, output);
+    case "heartbeat":
+      return beat(command, output);
+    case "check add":
+      return addCheck(command, output);
+    case "check list":
+      return listChecks(command, output);
+    case "check remove":
+      return removeCheck(command, output);
     case "script":
       throw new CommandError("failed", `-s ${command.target}: configuration modules are not built yet`);
     case "doctor":

@@ -41,3 +41,20 @@ export function pause(ms: number, signal: AbortSignal): Promise<void> {
     if (signal.aborted) end();
   });
 }
+
+/** What the work settles with; undefined when it takes longer than so long, or the signal is aborted. The work itself goes on. */
+export async function within<T>(ms: number, work: Promise<T>, signal?: AbortSignal): Promise<T | undefined> {
+  const { promise: given, resolve } = Promise.withResolvers<undefined>();
+  const giveUp = (): void => {
+    resolve(undefined);
+  };
+  const timer = setTimeout(giveUp, ms);
+  signal?.addEventListener("abort", giveUp);
+  if (signal?.aborted === true) giveUp();
+  try {
+    return await Promise.race([work, given]);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", giveUp);
+  }
+}

@@ -93,6 +93,15 @@ export class Client {
     return this.#ask(method, params);
   }
 
+  /** Asks once, in the session that is open. Rejects with NoAnswerError, RequestError, and when none was ever asked for. */
+  async once<M extends Exclude<Method, "hello" | Change>>(
+    method: M,
+    params: Params<M>,
+    timeoutMs: number,
+  ): Promise<Result<M>> {
+    return this.#peer.request(method, params, timeoutMs);
+  }
+
   async close(): Promise<void> {
     await this.#peer.channel.close();
     await this.ended;

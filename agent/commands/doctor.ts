@@ -13,6 +13,8 @@ import { withAgent } from "../local-client.ts";
 /** An agent in the same machine answers at once or not at all. */
 const DAEMON_TIMEOUT_MS = 3_000;
 
+type ListedApplication = Result<"applications">["applications"][number];
+
 interface Finding {
   check: string;
   ok: boolean;
@@ -39,13 +41,17 @@ async function* examination(command: DoctorCommand): AsyncGenerator<Finding> {
   const isAsked = command.channel !== undefined;
   const channel = "info" in daemon && !isAsked ? parseChannelSpec(daemon.info.channel) : config.channel;
   if (channel?.kind === "virtio") yield* portFindings(channel.name);
-  if ("info" in daemon) yield* daemonFindings(daemon.info);
+  if ("info" in daemon) yield* daemonFindings(daemon.info, daemon.applications);
   else yield { check: "daemon", ok: false, says: daemon.problem };
 }
 
-async function askDaemon(command: DoctorCommand): Promise<{ info: Result<"info"> } | { problem: string }> {
+type DaemonAnswer = { info: Result<"info">; applications: ListedApplication[] } | { problem: string };
+
+async function askDaemon(command: DoctorCommand): Promise<DaemonAnswer> {
   try {
-    return { info: await withAgent({ ...command, timeoutMs: DAEMON_TIMEOUT_MS }, (client) => client.read("info", {})) };
+    return await withAgent({ ...command, timeoutMs: DAEMON_TIMEOUT_MS }, async (client) => {
+      return { info: await client.read("info", {}), ...(await client.read("applications", {})) };
+    });
   } catch (error) {
     return { problem: (error as Error).message };
   }
@@ -109,7 +115,7 @@ function linkTarget(path: string): string | undefined {
   }
 }
 
-function* daemonFindings(info: Result<"info">): Generator<Finding> {
+function* daemonFindings(info: Result<"info">, applications: ListedApplication[]): Generator<Finding> {
   yield { check: "daemon", ok: true, says: `${info.software}, on ${info.channel}` };
   const attached = info.isHostAttached ? "attached" : "no host has the channel open at the moment";
   yield { check: "host", ok: info.isHostAttached, says: attached };
@@ -128,5 +134,14 @@ function* daemonFindings(info: Result<"info">): Generator<Finding> {
       says: `this machine was cloned from ${info.clonedFrom} and started with no keys`,
     };
   }
+  if (applications.length > 0) yield { check: "applications", ok: true, says: inWords(applications) };
   for (const note of info.notes) yield { check: "note", ok: true, says: note };
+}
+
+/** One that is failing is the application's problem, not one of the way to the host. */
+function inWords(applications: ListedApplication[]): string {
+  const failing = applications.filter(({ state }) => state === "failing");
+  const watched = `${applications.length} watched`;
+  if (failing.length === 0) return `${watched}, none failing`;
+  return `${watched}, failing: ${failing.map(({ name, reason = "" }) => `${name} (${reason})`).join(", ")}`;
 }

@@ -4,11 +4,12 @@ import { RequestError } from "../../shared/protocol/errors.ts";
 import type { Method } from "../../shared/protocol/message.ts";
 import type { OpenerRole } from "../../shared/protocol/session.ts";
 
-/** The operations that a restricted socket can be given; `read` and `write` of keys, and messages to the host. */
-export const operations = ["read", "write", "event", "acknowledge", "report"] as const;
+/** The operations that a restricted socket can be given: `read` and `write` of keys, messages to the host, its heartbeat. */
+export const operations = ["read", "write", "event", "acknowledge", "report", "beat"] as const;
 export type Operation = (typeof operations)[number];
 
-const OPERATION_OF: Record<Method, Operation | "always"> = {
+/** `root`: for root's own socket alone, since a check's command runs with the agent's rights. */
+const OPERATION_OF: Record<Method, Operation | "always" | "root"> = {
   hello: "always",
   ping: "always",
   unwatch: "always",
@@ -23,7 +24,14 @@ const OPERATION_OF: Record<Method, Operation | "always"> = {
   event: "event",
   acknowledge: "acknowledge",
   report: "report",
+  beat: "beat",
+  applications: "read",
+  addCheck: "root",
+  dismiss: "root",
 };
+
+/** What a host cannot ask for. */
+const LOCAL_ONLY: readonly Method[] = ["event", "acknowledge", "report", "beat", "addCheck", "dismiss", "applications"];
 
 export interface AccessRules {
   prefixes: readonly string[];
@@ -55,10 +63,11 @@ export class Access {
   /** Throws RequestError (not-permitted, or unknown-method for what a host cannot ask for). */
   assertMayUse(method: Method): void {
     const operation = OPERATION_OF[method];
-    if (this.role === "host" && (operation === "event" || operation === "acknowledge" || operation === "report")) {
-      throw new RequestError("unknown-method", `'${method}' is for the host, not for the guest`);
+    if (this.role === "host" && LOCAL_ONLY.includes(method)) {
+      throw new RequestError("unknown-method", `'${method}' is not for a host to ask`);
     }
-    if (operation === "always" || this.#rules === undefined || this.#rules.operations.includes(operation)) return;
+    if (operation === "always" || this.#rules === undefined) return;
+    if (operation !== "root" && this.#rules.operations.includes(operation)) return;
     throw new RequestError("not-permitted", `this socket does not permit '${method}'`);
   }
 
@@ -68,6 +77,14 @@ export class Access {
     throw new RequestError("not-permitted", `the key '${key}' is not among those of this socket`, { key });
   }
 
+  /** Throws RequestError (not-permitted). */
+  assertMayBeatFor(application: string): void {
+    if (this.mayTouch(application)) return;
+    const message = `the name '${application}' does not begin with one of this socket's prefixes`;
+    throw new RequestError("not-permitted", message);
+  }
+
+  /** Whether a key, or an application's name, is one that it is given. */
   mayTouch = (key: string): boolean => {
     return this.#rules === undefined || this.#rules.prefixes.some((prefix) => key.startsWith(prefix));
   };

@@ -5,11 +5,13 @@ import { aborted } from "../../shared/abort.ts";
 import type { ChannelSource } from "../../shared/channel.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import { newMessageId, newNonce } from "../../shared/random.ts";
+import { ApplicationHealth } from "../applications/application-health.ts";
 import type { ChannelSpec } from "../channel/channel-spec.ts";
 import type { Config } from "../config.ts";
 import type { AgentParts } from "../handlers/context.ts";
 import type { Log } from "../../shared/log.ts";
 import { thisMachine } from "../machine.ts";
+import { DiskSpaces } from "../stats/disk-space.ts";
 import { CacheStore } from "./cache-store.ts";
 import { Expiry } from "./expiry.ts";
 import { HostLink } from "./host-link.ts";
@@ -49,11 +51,14 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
   try {
     await localSockets.listen(parts);
     update();
+    parts.applications.start();
     await reportLosses(parts, log);
     log.info("started", { channel: source.name, ...parts.store.cache.cursor, keys: parts.store.cache.size });
     await Promise.race([hostLink.run(parts, signal), aborted(signal)]);
+    await hostLink.announceStopping();
   } finally {
     expiry.close();
+    await parts.applications.close();
     await localSockets.close();
     releasePidFile(pidFile);
     log.info("stopped");
@@ -61,7 +66,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
 }
 
 async function openParts(options: DaemonOptions, hostLink: HostLink): Promise<AgentParts> {
-  const { config, stateDirectory, runDirectory } = options;
+  const { config, stateDirectory, runDirectory, log } = options;
   const machine = thisMachine();
   const store = await CacheStore.open({
     path: join(stateDirectory, "cache.json"),
@@ -75,6 +80,8 @@ async function openParts(options: DaemonOptions, hostLink: HostLink): Promise<Ag
     store,
     queue: await OutgoingQueue.open(join(stateDirectory, "queue.json")),
     keyFiles: new KeyFiles(join(runDirectory, "keys"), rights),
+    applications: await ApplicationHealth.open({ stateDirectory, runDirectory, machine, log }),
+    disks: new DiskSpaces(),
     hostLink,
     announceRead: (key, messageId) => {
       hostLink.announceRead(key, messageId);
@@ -107,10 +114,11 @@ async function openSource(spec: ChannelSpec, log: Log): Promise<ChannelSource> {
 }
 
 /** Tells whoever set them that secrets are gone, and the log what else was found. */
-async function reportLosses({ store, queue }: AgentParts, log: Log): Promise<void> {
+async function reportLosses({ store, queue, applications }: AgentParts, log: Log): Promise<void> {
   const { clonedFrom, setAside, lostSecrets } = store.report;
   if (setAside !== undefined) log.warn("cache-set-aside", { path: setAside, clonedFrom });
   if (queue.setAside !== undefined) log.warn("queue-set-aside", { path: queue.setAside });
+  if (applications.setAside !== undefined) log.warn("checks-set-aside", { path: applications.setAside });
   if (lostSecrets.length === 0) return;
   const params = { messageId: newMessageId(), event: "SECRETS.LOST", data: { keys: lostSecrets } };
   await queue.add({ method: "event", params }).catch((error: unknown) => {

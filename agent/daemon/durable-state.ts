@@ -22,6 +22,11 @@ export class DurableState<S> {
     return this.#durable;
   }
 
+  /** What will be on disk when the writes under way are done. */
+  get latest(): S {
+    return this.#latest;
+  }
+
   /** Called after each write, before the changes in it are answered. */
   onCommitted(listener: () => void): void {
     this.#onCommitted = listener;

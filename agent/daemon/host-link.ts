@@ -2,6 +2,7 @@
  * The agent's end of the channel to the host: one connection for each host that comes, the queue that waits for one, the
  * heartbeat that tells a silent agent from a dead one.
  */
+import { within } from "../../shared/abort.ts";
 import type { Channel, ChannelSource } from "../../shared/channel.ts";
 import { NoAnswerError } from "../../shared/peer.ts";
 import { RequestError } from "../../shared/protocol/errors.ts";
@@ -14,6 +15,9 @@ import type { QueuedMessage } from "./outgoing-queue.ts";
 
 /** A host has this long to take a message from the queue before it is sent again, under the same messageId. */
 const DELIVERY_TIMEOUT_MS = 10_000;
+
+/** A host that reads has the last word at once; for one that does not, the machine's end is not held up. */
+const LAST_WORD_MS = 100;
 
 export interface LinkState {
   readonly channelName: string;
@@ -72,6 +76,14 @@ export class HostLink implements LinkState {
     const connection = this.#connection;
     if (connection?.peer.session.session === undefined) return;
     connection.peer.channel.write(connection.peer.session.notify("read", { key, messageId })).catch(() => undefined);
+  }
+
+  /** Tells the host, when one is there, that this agent ends because it was told to. Settles soon, read or not. */
+  async announceStopping(): Promise<void> {
+    const peer = this.#connection?.peer;
+    if (peer?.session.session === undefined) return;
+    const written = peer.channel.write(peer.session.notify("stopping", {})).catch(() => undefined);
+    await within(LAST_WORD_MS, written);
   }
 
   async #serve(channel: Channel, parts: AgentParts): Promise<void> {

@@ -1,4 +1,5 @@
 /** What a handler has to work with: the agent's parts and whoever asks. Never a channel. */
+import type { ApplicationHealth } from "../applications/application-health.ts";
 import type { LinkState } from "../daemon/host-link.ts";
 import type { Access } from "../daemon/access.ts";
 import type { CacheStore } from "../daemon/cache-store.ts";
@@ -6,6 +7,7 @@ import type { KeyFiles } from "../daemon/key-files.ts";
 import type { OutgoingQueue } from "../daemon/outgoing-queue.ts";
 import type { Watches } from "../daemon/watches.ts";
 import type { Machine } from "../machine.ts";
+import type { DiskSpaces } from "../stats/disk-space.ts";
 import type { Params, Result, Method } from "../../shared/protocol/message.ts";
 
 /** The parts that all connections share. */
@@ -14,6 +16,8 @@ export interface AgentParts {
   store: CacheStore;
   queue: OutgoingQueue;
   keyFiles: KeyFiles;
+  applications: ApplicationHealth;
+  disks: DiskSpaces;
   hostLink: LinkState;
   /** Tells the host, when one is there, that a program in the guest fetched what a change of its had set. */
   announceRead: (key: string, messageId: string) => void;

@@ -2,6 +2,7 @@
 import { RequestError } from "../../shared/protocol/errors.ts";
 import type { Method } from "../../shared/protocol/message.ts";
 import type { Request } from "../../shared/protocol/session.ts";
+import { addCheck, beat, dismiss, listApplications } from "./applications.ts";
 import { clear } from "./clear.ts";
 import type { Handler, HandlerContext } from "./context.ts";
 import { deleteKeys } from "./delete.ts";
@@ -28,6 +29,10 @@ const handlers: { [M in Exclude<Method, "hello">]: Handler<M> } = {
   event,
   acknowledge,
   report,
+  beat,
+  addCheck,
+  dismiss,
+  applications: listApplications,
 };
 
 /** Answers one request. Throws RequestError when it is refused. */

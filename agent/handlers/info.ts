@@ -6,7 +6,7 @@ import type { Handler } from "./context.ts";
 const MAX_LISTED_PROBLEMS = 32;
 
 /** All that the agent can say of itself, for people who look for what is wrong. */
-export const info: Handler<"info"> = (_params, { access, machine, store, queue, keyFiles, hostLink }) => {
+export const info: Handler<"info"> = (_params, { access, machine, store, queue, keyFiles, applications, hostLink }) => {
   const { clonedFrom } = store.report;
   return {
     software,
@@ -26,11 +26,14 @@ export const info: Handler<"info"> = (_params, { access, machine, store, queue, 
     queuedMessages: queue.messages.length,
     damagedFrames: hostLink.damagedFrames,
     unprojectedKeys: [...keyFiles.problems.keys()].filter(access.mayTouch).slice(0, MAX_LISTED_PROBLEMS),
-    notes: [...notesOf(store.report.setAside, queue.setAside)],
+    notes: notesOf(store.report.setAside, queue.setAside, applications.setAside),
   };
 };
 
-function* notesOf(cacheSetAside?: string, queueSetAside?: string): Generator<string> {
-  if (cacheSetAside !== undefined) yield `an older cache was set aside: ${cacheSetAside}`;
-  if (queueSetAside !== undefined) yield `an unreadable queue was set aside: ${queueSetAside}`;
+function notesOf(cache?: string, queue?: string, checks?: string): string[] {
+  return [
+    ...(cache === undefined ? [] : [`an older cache was set aside: ${cache}`]),
+    ...(queue === undefined ? [] : [`an unreadable queue was set aside: ${queue}`]),
+    ...(checks === undefined ? [] : [`unreadable checks were set aside: ${checks}`]),
+  ];
 }

@@ -1,18 +1,17 @@
-import { readFile, statfs } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { freemem, loadavg, totalmem } from "node:os";
+import { parseProcStat } from "../stats/processors.ts";
 import type { Handler } from "./context.ts";
 
-/** Load, memory and the root disk, for monitoring without a network. */
-export const stats: Handler<"stats"> = async (_params, { machine }) => {
-  const disk = await statfs("/");
-  return {
-    uptimeMs: machine.now().uptimeMs,
-    loadAverage: loadavg(),
-    memoryTotalBytes: totalmem(),
-    memoryAvailableBytes: await availableMemory(),
-    disks: [{ path: "/", totalBytes: disk.blocks * disk.bsize, availableBytes: disk.bavail * disk.bsize }],
-  };
-};
+/** Load, processors, memory and disks, for monitoring without a network. */
+export const stats: Handler<"stats"> = async (_params, { machine, disks }) => ({
+  uptimeMs: machine.now().uptimeMs,
+  loadAverage: loadavg(),
+  ...parseProcStat(await readFile("/proc/stat", "utf8")),
+  memoryTotalBytes: totalmem(),
+  memoryAvailableBytes: await availableMemory(),
+  disks: await disks.read(),
+});
 
 /** What programs can have without swapping, as the kernel estimates it (proc_meminfo(5), MemAvailable). */
 async function availableMemory(): Promise<number> {

@@ -51,3 +51,16 @@ export const MAX_ACKNOWLEDGEMENT = 4096;
 /** Messages for the host that wait in the guest, and their bytes. Over that a new one is refused, none is dropped. */
 export const MAX_QUEUED_MESSAGES = 256;
 export const MAX_QUEUED_BYTES = 256 * 1024;
+
+/** Applications of a guest that its agent watches: their states travel in each answer to a ping. Not measured. */
+export const MAX_APPLICATIONS = 32;
+
+/** What is said of an application's state, in UTF-16 code units: the end of what its check printed. */
+export const MAX_APPLICATION_REASON = 200;
+
+/** Words of a check's command, and their bytes together. Not measured. */
+export const MAX_COMMAND_WORDS = 64;
+export const MAX_COMMAND_BYTES = 4096;
+
+/** File systems in an answer to `stats`. */
+export const MAX_DISKS = 32;

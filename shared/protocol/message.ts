@@ -5,6 +5,11 @@ import english from "zod/v4/locales/en.js";
 import type { RpcError } from "./errors.ts";
 import {
   MAX_ACKNOWLEDGEMENT,
+  MAX_APPLICATION_REASON,
+  MAX_APPLICATIONS,
+  MAX_COMMAND_BYTES,
+  MAX_COMMAND_WORDS,
+  MAX_DISKS,
   MAX_ENTRIES_PER_CHANGE,
   MAX_EVENT_NAME,
   MAX_NESTING,
@@ -148,6 +153,41 @@ function isNestedWithin(value: unknown, levels: number): boolean {
   return levels > 0 && Object.values(value).every((member) => isNestedWithin(member, levels - 1));
 }
 
+/** An application in the guest, as programs and people there call it. */
+export const applicationName = z
+  .string()
+  .check(z.regex(/^[A-Za-z0-9._-]{1,64}$/, "an application's name is 1 to 64 of A-Z a-z 0-9 . _ -"));
+
+/** From a second to a day. */
+export const period = z.int().check(z.minimum(1_000), z.maximum(86_400_000));
+
+/**
+ * What the agent knows of an application. `pending`: its check has not run yet, or it has a period to beat after the agent
+ * started.
+ */
+export const applicationState = z.object({
+  name: applicationName,
+  kind: z.enum(["heartbeat", "check"]),
+  state: z.enum(["ok", "failing", "pending"]),
+  /** Since the state began. */
+  forMs: count,
+  /** Why it is failing, in words. */
+  reason: z.optional(z.string().check(z.maxLength(MAX_APPLICATION_REASON))),
+});
+export type ApplicationState = z.infer<typeof applicationState>;
+
+const applicationStates = z.array(applicationState).check(z.maxLength(MAX_APPLICATIONS));
+
+/** A program and its arguments, started without a shell. */
+export const checkCommand = z.array(z.string().check(z.regex(/^[^\0]*$/))).check(
+  z.minLength(1),
+  z.maxLength(MAX_COMMAND_WORDS),
+  z.refine(
+    (words) => Buffer.byteLength(words.join("")) <= MAX_COMMAND_BYTES,
+    `a command is over the limit of ${MAX_COMMAND_BYTES} bytes`,
+  ),
+);
+
 /** Requests to the guest, from its host or from a program in it. */
 const requestsToGuest = {
   hello: () => ({
@@ -232,7 +272,11 @@ const requestsToGuest = {
   }),
   ping: () => ({
     params: z.strictObject({}),
-    result: z.object({ uptimeMs: count }),
+    result: z.object({
+      uptimeMs: count,
+      /** Left out by an agent that watches none. */
+      applications: z.optional(applicationStates),
+    }),
   }),
   info: () => ({
     params: z.strictObject({}),
@@ -263,9 +307,50 @@ const requestsToGuest = {
     result: z.object({
       uptimeMs: count,
       loadAverage: z.array(z.number()).check(z.length(3)),
+      /** Processors, and for how long all of them together worked and waited since the machine started. */
+      cpus: z.int().check(z.positive()),
+      cpuBusyMs: count,
+      cpuIdleMs: count,
       memoryTotalBytes: count,
       memoryAvailableBytes: count,
-      disks: z.array(z.object({ path: z.string(), totalBytes: count, availableBytes: count })).check(z.maxLength(256)),
+      disks: z
+        .array(z.object({ path: z.string().check(z.maxLength(256)), totalBytes: count, availableBytes: count }))
+        .check(z.maxLength(MAX_DISKS)),
+    }),
+  }),
+};
+
+/** What programs in the guest ask of its agent alone; a host is refused. */
+const localRequests = {
+  /** The application lives, and beats again within the period; the first beat has it watched. */
+  beat: () => ({
+    params: z.strictObject({ application: applicationName, everyMs: period }),
+    result: acknowledged,
+  }),
+  /** Has a command run again and again; it is well when it exits with 0. Survives the agent and a boot. */
+  addCheck: () => ({
+    params: z.strictObject({
+      application: applicationName,
+      command: checkCommand,
+      everyMs: period,
+      timeoutMs: period,
+    }),
+    result: acknowledged,
+  }),
+  /** Watches an application no more, whatever its kind. */
+  dismiss: () => ({ params: z.strictObject({ application: applicationName }), result: acknowledged }),
+  applications: () => ({
+    params: z.strictObject({}),
+    result: z.object({
+      applications: z
+        .array(
+          z.extend(applicationState, {
+            everyMs: period,
+            timeoutMs: z.optional(period),
+            command: z.optional(checkCommand),
+          }),
+        )
+        .check(z.maxLength(MAX_APPLICATIONS)),
     }),
   }),
 };
@@ -293,7 +378,7 @@ const requestsToHost = {
 };
 
 /** The schemas of every request's parameters and result. */
-export const requests = madeOnUse({ ...requestsToGuest, ...requestsToHost });
+export const requests = madeOnUse({ ...requestsToGuest, ...localRequests, ...requestsToHost });
 
 export const wireChange = z.union([z.object({ key, deleted: z.literal(true), revision: count }), wireEntry]);
 export type WireChange = z.infer<typeof wireChange>;
@@ -319,6 +404,8 @@ export const notifications = madeOnUse({
   /** A program in the guest fetched what the change with this id set. */
   read: () => z.object({ session: nonce, key, messageId }),
   heartbeat: () => z.object({ session: nonce, uptimeMs: count, epoch: nonce, revision: count }),
+  /** The agent was told to end, as at a shutdown: what is not answered from now on is no failure. */
+  stopping: () => z.object({ session: nonce }),
 });
 
 export type Method = keyof typeof requests;

@@ -1,6 +1,15 @@
 import { describe, expect, it } from "vitest";
 import { RequestError } from "../../../shared/protocol/errors.ts";
-import { MAX_ENTRIES_PER_CHANGE, MAX_NESTING, MAX_PAYLOAD, MAX_VALUE } from "../../../shared/protocol/limits.ts";
+import {
+  MAX_APPLICATION_REASON,
+  MAX_APPLICATIONS,
+  MAX_COMMAND_BYTES,
+  MAX_COMMAND_WORDS,
+  MAX_ENTRIES_PER_CHANGE,
+  MAX_NESTING,
+  MAX_PAYLOAD,
+  MAX_VALUE,
+} from "../../../shared/protocol/limits.ts";
 import { describeIssues, parseMessage, requests } from "../../../shared/protocol/message.ts";
 
 function nested(levels: number): string {
@@ -34,6 +43,38 @@ describe("data of the other side's choice", () => {
     const event = '{"messageId":"m1","event":"UP","data":{"__proto__":{"polluted":true}}}';
     expect(Object.keys(requests.event.params.parse(JSON.parse(event)).data ?? {})).toEqual([]);
     expect(({} as Record<string, unknown>)["polluted"]).toBeUndefined();
+  });
+});
+
+describe("an application", () => {
+  const check = { application: "web", command: ["true"], everyMs: 30_000, timeoutMs: 10_000 };
+  const isSound = (changes: object): boolean => requests.addCheck.params.safeParse({ ...check, ...changes }).success;
+
+  it("has a name that needs no quotes anywhere", () => {
+    expect(["a", "com.example.app-1_B", "x".repeat(64)].every((application) => isSound({ application }))).toBe(true);
+    const others = ["", "a b", "a/b", "a=b", "é", "a\n", "x".repeat(65)];
+    expect(others.filter((application) => isSound({ application }))).toEqual([]);
+  });
+
+  it("beats or is checked once a second at most, and once a day at least", () => {
+    expect([1_000, 86_400_000].every((everyMs) => isSound({ everyMs }))).toBe(true);
+    expect([0, 999, 1_000.5, 86_400_001].filter((everyMs) => isSound({ everyMs }))).toEqual([]);
+  });
+
+  it("is checked by a command of bounded length, which the system can be given", () => {
+    expect([["a", ""], ["x".repeat(MAX_COMMAND_BYTES)]].every((command) => isSound({ command }))).toBe(true);
+    const others = [[], ["a\0b"], ["é".repeat(MAX_COMMAND_BYTES / 2), "a"], Array(MAX_COMMAND_WORDS + 1).fill("a")];
+    expect(others.filter((command) => isSound({ command }))).toEqual([]);
+  });
+
+  it("is one of so many that an answer to a ping stays small", () => {
+    const state = { name: "a", kind: "check", state: "failing", forMs: 1, reason: "x".repeat(MAX_APPLICATION_REASON) };
+    const answer = (applications: object[]): boolean => {
+      return requests.ping.result.safeParse({ uptimeMs: 1, applications }).success;
+    };
+    expect(answer(Array<object>(MAX_APPLICATIONS).fill(state))).toBe(true);
+    expect(answer(Array<object>(MAX_APPLICATIONS + 1).fill(state))).toBe(false);
+    expect(answer([{ ...state, reason: `${state.reason}x` }])).toBe(false);
   });
 });
 
