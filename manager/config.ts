@@ -58,6 +58,17 @@ const sinkParts = {
   format: z._default(z.enum(bodyFormats), "cloudevents"),
 };
 
+/** What Masakari can be told of. */
+const notifiableTypes = [
+  "VM.HUNG",
+  "VM.AGENT-MISSING",
+  "VM.APPLICATION-FAILED",
+  "VM.CRASHED",
+  "VM.PANIC",
+  "VM.WATCHDOG",
+  "VM.IO-ERROR",
+] as const;
+
 const sink = z.discriminatedUnion("type", [
   z.strictObject({
     ...sinkParts,
@@ -81,6 +92,52 @@ const sink = z.discriminatedUnion("type", [
     ca: z.optional(absolutePath),
   }),
   z.strictObject({ ...sinkParts, type: z.literal("command"), command: name }),
+  z.strictObject({
+    name,
+    type: z.literal("masakari"),
+    /** Of VMs: `types` is what `events` below says. */
+    filter: z._default(z.pick(eventFilter, { vms: true }), {}),
+    /** With the version; left out, it is as Keystone's catalogue has it. */
+    url: z.optional(z.url({ protocol: /^https?$/ })),
+    /** Keystone's Identity API v3; `none` for a laboratory. */
+    auth: z.discriminatedUnion("method", [
+      z.strictObject({ method: z.literal("none") }),
+      z.strictObject({
+        method: z.literal("password"),
+        url: z.url({ protocol: /^https?$/ }),
+        user: z.string().check(z.minLength(1)),
+        userDomain: z._default(z.string(), "Default"),
+        passwordFile: absolutePath,
+        project: z.string().check(z.minLength(1)),
+        projectDomain: z._default(z.string(), "Default"),
+      }),
+      z.strictObject({
+        method: z.literal("application-credential"),
+        url: z.url({ protocol: /^https?$/ }),
+        id: z.string().check(z.minLength(1)),
+        secretFile: absolutePath,
+      }),
+    ]),
+    region: z.optional(z.string()),
+    interface: z._default(z.enum(["public", "internal", "admin"]), "public"),
+    /** PEM, of the authority of Masakari and Keystone. */
+    ca: z.optional(absolutePath),
+    /** What Masakari calls this host; its own name when left out. */
+    hostname: z.optional(z.string().check(z.minLength(1))),
+    /** Which notification an event becomes. */
+    events: z._default(
+      z.partialRecord(z.enum(notifiableTypes), z.enum(["QEMU_GUEST_AGENT_ERROR", "LIFECYCLE", "IO_ERROR"])),
+      {
+        "VM.HUNG": "QEMU_GUEST_AGENT_ERROR",
+        "VM.APPLICATION-FAILED": "QEMU_GUEST_AGENT_ERROR",
+        "VM.CRASHED": "LIFECYCLE",
+        "VM.IO-ERROR": "IO_ERROR",
+      },
+    ),
+    /** Further attempts, and the time between two. */
+    retryMax: z._default(z.int().check(z.minimum(0), z.maximum(1_000)), 12),
+    retryInterval: z._default(durationMs, 10_000),
+  }),
 ]);
 
 const events = z.strictObject({
@@ -131,6 +188,58 @@ const images = z.strictObject({
   directories: z._default(z.array(absolutePath), []),
   /** The disks of VMs that libvirt does not know, by the VM's UUID or name. */
   disks: z._default(z.record(z.string(), z.array(disk).check(z.minLength(1))), {}),
+});
+
+/** From a second to a day: what the monitor does again and again. */
+const period = durationMs.check(z.minimum(1_000), z.maximum(86_400_000));
+
+const recoveryPolicy = z.strictObject({
+  name,
+  /** Which VMs it is for. */
+  vms: patterns,
+  /** What it recovers from. */
+  on: z._default(
+    z.array(z.enum(["VM.HUNG", "VM.AGENT-MISSING", "VM.APPLICATION-FAILED", "VM.CRASHED"])).check(z.minLength(1)),
+    ["VM.HUNG"],
+  ),
+  /** One of `events.commands`. */
+  command: name,
+  /** It is run for one VM so often within the time; when that did not help, no more until the VM was healthy for so long. */
+  atMost: z._default(z.int().check(z.minimum(1), z.maximum(100)), 3),
+  within: z._default(durationMs, 3_600_000),
+  /** For all VMs together within the time: when everything fails at once, the VMs are not what is wrong. */
+  atMostTogether: z._default(z.int().check(z.minimum(1)), 10),
+});
+
+const monitorDefaults = {
+  vms: ["*"],
+  interval: 10_000,
+  timeout: 2_000,
+  threshold: 3,
+  bootTime: 300_000,
+  expectAgent: [],
+  guestAgent: true,
+  statsInterval: 60_000,
+  recovery: [],
+};
+
+const monitor = z.strictObject({
+  /** Which VMs are watched; none with an empty list. */
+  vms: z._default(patterns, monitorDefaults.vms),
+  /** Between two pings of a guest, for an answer, and how many may be missed in a row: as Masakari's monitor has them. */
+  interval: z._default(period, monitorDefaults.interval),
+  timeout: z._default(durationMs, monitorDefaults.timeout),
+  threshold: z._default(z.int().check(z.minimum(1), z.maximum(100)), monitorDefaults.threshold),
+  /** A guest that should answer has so long to start. */
+  bootTime: z._default(period, monitorDefaults.bootTime),
+  /** VMs in which our agent is expected: one that never answers is an alarm. */
+  expectAgent: z._default(patterns, monitorDefaults.expectAgent),
+  /** Whether QEMU's guest agent is asked too. */
+  guestAgent: z._default(z.boolean(), monitorDefaults.guestAgent),
+  /** Between two looks at a guest's load, memory and disks. */
+  statsInterval: z._default(period, monitorDefaults.statsInterval),
+  /** What is done on this host about guests that failed. */
+  recovery: z._default(z.array(recoveryPolicy), monitorDefaults.recovery),
 });
 
 /** With nothing configured, events are kept and can be read. */
@@ -188,6 +297,8 @@ const configFile = z.strictObject({
     { expireAfter: 30 * 86_400_000, maxPending: 1_000, maxPendingBytes: 4 * 1024 * 1024 },
   ),
   events: z._default(events, eventDefaults),
+  /** How guests are watched, and what is done about those that fail. */
+  monitor: z._default(monitor, monitorDefaults),
   /** Where `vmmessage save` may put images. */
   images: z._default(images, { directories: [], disks: {} }),
   /** What one guest may send, so that it takes nothing from the others. */
@@ -211,6 +322,8 @@ export type ConsoleConfig = NonNullable<Config["console"]>;
 export type EventsConfig = Config["events"];
 export type SinkConfig = EventsConfig["sinks"][number];
 export type MailConfig = NonNullable<EventsConfig["mail"]>;
+export type MonitorConfig = Config["monitor"];
+export type RecoveryPolicy = MonitorConfig["recovery"][number];
 export type ProgramConfig = EventsConfig["commands"][string];
 
 /** Throws ConfigError that names every problem. A default file that is not there means defaults. */
@@ -227,6 +340,7 @@ export function parseConfig(json: unknown, file: string): Config {
     `${file}: events.sinks`,
   );
   for (const sink of config.events.sinks) assertHasParts(sink, config.events, file);
+  assertMonitor(config, file);
   return config;
 }
 
@@ -243,8 +357,24 @@ function assertHasParts(sink: SinkConfig, { mail, commands, targets }: EventsCon
   if (sink.type === "command" && !Object.hasOwn(commands, sink.command)) {
     throw new ConfigError(`${where}: events.commands has no '${sink.command}'`);
   }
+  if (sink.type === "masakari" && sink.auth.method === "none" && sink.url === undefined) {
+    throw new ConfigError(`${where}: without Keystone's catalogue, Masakari's url is needed`);
+  }
   if (sink.type === "webhook" && sink.url.startsWith("http:") && !targets.http) {
     throw new ConfigError(`${where}: a webhook without TLS needs events.targets.http`);
+  }
+}
+
+function assertMonitor({ monitor, events }: Config, file: string): void {
+  const { interval, timeout, recovery } = monitor;
+  if (timeout >= interval) throw new ConfigError(`${file}: monitor: timeout has to be shorter than interval`);
+  assertOnce(
+    recovery.map((policy) => policy.name),
+    `${file}: monitor.recovery`,
+  );
+  for (const policy of recovery) {
+    if (Object.hasOwn(events.commands, policy.command)) continue;
+    throw new ConfigError(`${file}: monitor.recovery: ${policy.name}: events.commands has no '${policy.command}'`);
   }
 }
 

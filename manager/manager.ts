@@ -13,6 +13,7 @@ import { ApiServer } from "./api/server.ts";
 import { StreamQuota } from "./api/stream-quota.ts";
 import type { Config, ConsoleConfig } from "./config.ts";
 import { ConsoleServer } from "./console/ssh-server.ts";
+import type { Event } from "./events/event.ts";
 import { alertingLog } from "./events/alerting-log.ts";
 import { EventHub } from "./events/event-hub.ts";
 import { EventLog } from "./events/event-log.ts";
@@ -25,8 +26,12 @@ import { Messages } from "./delivery/messages.ts";
 import { configuredDisks } from "./images/disk.ts";
 import { libvirtDisks } from "./images/libvirt-disks.ts";
 import { Mailer } from "./sinks/mailer.ts";
+import { ownMember } from "./sinks/open-sink.ts";
 import { newRateLimits } from "./sinks/rate-limits.ts";
 import { Metrics } from "./metrics.ts";
+import { GuestAgentProber } from "./monitor/guest-agent/guest-agent-prober.ts";
+import { Monitor } from "./monitor/monitor.ts";
+import { Recoveries } from "./monitor/recovery/recoveries.ts";
 import { type Places, SOCKET_NAME } from "./paths.ts";
 import { type Closable, RunningSet } from "./running-set.ts";
 import { openSource, type SourceSpec, sourceSpecs } from "./inventory/sources.ts";
@@ -50,7 +55,7 @@ const PRUNE_EVERY_MS = 3_600_000;
  */
 const STOP_STEP_MS = 12_000;
 
-type Live = Pick<Config, "quotas" | "messages" | "events" | "images">;
+type Live = Pick<Config, "quotas" | "messages" | "events" | "monitor" | "images">;
 
 export interface ManagerOptions {
   config: Config;
@@ -71,6 +76,9 @@ interface Parts {
   inventory: Inventory;
   events: EventHub;
   images: ImageSaver;
+  monitor: Monitor;
+  guestAgents: GuestAgentProber;
+  recoveries: Recoveries;
   service: ManagerService;
   /** What warns, and tells of it as an event too. */
   log: Log;
@@ -175,7 +183,7 @@ export class Manager {
   }
 
   async #stop(): Promise<void> {
-    const { vms, keeper, store, events, images } = this.#parts;
+    const { vms, keeper, store, events, images, monitor, guestAgents, recoveries } = this.#parts;
     const { log } = this.#options;
     for (const timer of this.#timers) clearInterval(timer);
     this.#stopping.abort();
@@ -186,6 +194,9 @@ export class Manager {
       ["configuration", () => inTime(this.#turns.take(() => Promise.resolve()))],
       ["inventory", () => inTime(this.#closeInventory())],
       ["images", () => inTime(images.close())],
+      ["monitor", () => inTime(monitor.close())],
+      ["guest-agents", () => inTime(guestAgents.close())],
+      ["recovery", () => inTime(recoveries.close())],
       ["vms", () => inTime(vms.close())],
       ["mirrors", () => inTime(keeper.close())],
       ["events", () => inTime(events.close())],
@@ -214,10 +225,11 @@ export class Manager {
 
   #sectionsOf(config: Config): Step[] {
     const { uid, places } = this.#options;
-    const { inventory, events } = this.#parts;
+    const { inventory, events, recoveries } = this.#parts;
     return [
       // Before anything happens that they are to be told of.
       ["events", () => events.apply(config.events)],
+      ["recovery", () => recoveries.apply(config.monitor.recovery)],
       ["inventory", () => this.#sources.apply(sourceSpecs(config, uid))],
       // Whoever asks first shall not hear that there are no VMs.
       ["inventory", () => Promise.race([inventory.spoken(), pause(FIRST_WORD_MS), aborted(this.#stopping.signal)])],
@@ -324,6 +336,7 @@ async function openParts(options: ManagerOptions): Promise<Parts> {
     onAppended: (events) => {
       parts?.metrics.events(events);
       eventLog?.appended(events);
+      parts?.monitor.appended(events);
     },
   });
   try {
@@ -353,11 +366,23 @@ async function partsOver(
   const audit = new AuditLog({ store, log });
   const accounts = await Accounts.open({ store, audit, log });
   const mailer = new Mailer(() => live.events.mail);
+  const guestAgents = new GuestAgentProber({ intervalMs: () => live.monitor.interval });
+  const monitor = await Monitor.open({
+    store,
+    settings: () => live.monitor,
+    guestAgents,
+    pinged: (outcome) => {
+      metrics.pinged(outcome);
+    },
+    log,
+    failed,
+  });
+  const stands = (event: Event): boolean => monitor.stands(event);
   const events = await EventHub.open({
     store,
     eventLog,
     log,
-    context: { host, config: () => live.events, mailer, limits: newRateLimits(), log },
+    context: { host, config: () => live.events, mailer, limits: newRateLimits(), journal: store, stands, log },
     rightsOf: (user) => accounts.rightsOf(user),
     attempted: (sink, outcome) => {
       metrics.attempted(sink, outcome);
@@ -379,6 +404,19 @@ async function partsOver(
     },
     failed,
   });
+  const recoveries = await Recoveries.open({
+    store,
+    dispatcher: events.dispatcher,
+    host,
+    program: (name) => ownMember(live.events.commands, name),
+    vmOf: (id) => vms.byId(id)?.ref,
+    stands,
+    recovered: (policy, outcome) => {
+      metrics.recovered(policy, outcome);
+    },
+    log,
+    failed,
+  });
   const images = await ImageSaver.open({
     store,
     mailer,
@@ -392,17 +430,19 @@ async function partsOver(
     known,
     onChange: (change) => {
       vms.update(change);
+      monitor.changed(vms.byId(change.vm.id));
       events.lifecycles.changed(change);
       images.statusChanged(change.vm);
     },
     log,
   });
-  const parts = { vms, messages, store, accounts, audit, inventory, metrics, events, images, startedAt: Date.now() };
-  return { ...parts, live, keeper, log, failure, service: new ManagerService(parts) };
+  const kept = { vms, messages, store, accounts, audit, inventory, metrics, events, images, monitor, recoveries };
+  const service = new ManagerService({ ...kept, startedAt: Date.now() });
+  return { ...kept, guestAgents, live, keeper, log, failure, service };
 }
 
-function liveOf({ quotas, messages, events, images }: Config): Live {
-  return { quotas, messages, events, images };
+function liveOf({ quotas, messages, events, monitor, images }: Config): Live {
+  return { quotas, messages, events, monitor, images };
 }
 
 function sinceSeconds(time: number): number {

@@ -1,17 +1,18 @@
 /** What Prometheus scrapes: names and units follow its conventions (base units, `_total` for what only grows). */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { DeliveryAttempt } from "../shared/api/event-schemas.ts";
 import type { EventCategory } from "../shared/event-types.ts";
 import { type LinkState, linkStates, type MessageState, messageStates, type VmRef } from "../shared/api/schemas.ts";
+import { GuestMetrics, type GuestStanding } from "./guest-metrics.ts";
+import { labelsOf, labelValue, vmLabels, type VmLabels } from "./metric-labels.ts";
 
-/** A name from a hypervisor or a configuration as a label's value, at most this long. */
-const MAX_LABEL_LENGTH = 256;
+/** What a ping of the monitor's can find out. */
+const pingOutcomes = ["answered", "missed", "unknown"] as const;
+export type PingOutcome = (typeof pingOutcomes)[number];
 
 /** From a round trip to a VM that was away for days. */
 const DELIVERY_BUCKETS_S = [0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 3600, 86_400];
 const ROUND_TRIP_BUCKETS_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 15];
-
-const vmLabels = ["vm", "vm_id"] as const;
-type VmLabels = Record<(typeof vmLabels)[number], string>;
 
 /** One VM's counters. To be asked for anew when the VM was forgotten or renamed. */
 export interface VmMetrics {
@@ -43,6 +44,7 @@ export interface Standings {
   pending: readonly { vm: VmRef; count: number }[];
   inventory: readonly { name: string; isConnected: boolean }[];
   sinks: readonly SinkStanding[];
+  guests: readonly GuestStanding[];
 }
 
 export class Metrics {
@@ -90,6 +92,19 @@ export class Metrics {
     labelNames: ["sink", "outcome"],
     registers: [this.#registry],
   });
+  readonly #pings = new Counter({
+    name: "vmmessage_monitor_pings_total",
+    help: "Pings of guests on all their channels, by what they found out",
+    labelNames: ["outcome"],
+    registers: [this.#registry],
+  });
+  readonly #recoveries = new Counter({
+    name: "vmmessage_recoveries_total",
+    help: "Commands that were run to recover guests, by how they ended",
+    labelNames: ["policy", "outcome"],
+    registers: [this.#registry],
+  });
+  readonly #guests = new GuestMetrics(this.#registry);
   readonly #sinkConnected = this.#sinkGauge("vmmessage_sink_connected", "Whether a sink can be delivered to");
   readonly #sinkBacklog = this.#sinkGauge("vmmessage_sink_backlog", "Events that a sink has not come to yet");
   readonly #sinkRetrying = this.#sinkGauge("vmmessage_sink_retrying", "Events that wait for another attempt at a sink");
@@ -127,10 +142,11 @@ export class Metrics {
 
   constructor() {
     collectDefaultMetrics({ register: this.#registry });
+    for (const outcome of pingOutcomes) this.#pings.inc({ outcome }, 0);
   }
 
   /** Prometheus' text format. */
-  scrape({ links, messages, pending, inventory, sinks }: Standings): Promise<string> {
+  scrape({ links, messages, pending, inventory, sinks, guests }: Standings): Promise<string> {
     for (const state of linkStates) this.#links.set({ state }, links[state] ?? 0);
     for (const state of messageStates) this.#messages.set({ state }, messages[state] ?? 0);
     this.#pending.reset();
@@ -140,6 +156,7 @@ export class Metrics {
       this.#inventories.set({ source: labelValue(name) }, isConnected ? 1 : 0);
     }
     this.#setSinks(sinks);
+    this.#guests.set(guests);
     return this.#registry.metrics();
   }
 
@@ -149,8 +166,18 @@ export class Metrics {
   }
 
   /** An attempt to deliver an event ended so. */
-  attempted(sink: string, outcome: "delivered" | "failed" | "dead"): void {
+  attempted(sink: string, outcome: DeliveryAttempt["outcome"]): void {
     this.#deliveries.inc({ sink: labelValue(sink), outcome });
+  }
+
+  /** A guest was pinged on one of its channels. */
+  pinged(outcome: PingOutcome): void {
+    this.#pings.inc({ outcome });
+  }
+
+  /** A command that was to recover a guest has ended. */
+  recovered(policy: string, outcome: string): void {
+    this.#recoveries.inc({ policy: labelValue(policy), outcome: labelValue(outcome) });
   }
 
   /** A guest has done what was queued so many seconds ago. */
@@ -217,12 +244,4 @@ export class Metrics {
   #vmCounter(name: string, help: string): Counter<(typeof vmLabels)[number]> {
     return new Counter({ name, help, labelNames: vmLabels, registers: [this.#registry] });
   }
-}
-
-function labelsOf({ id, name }: VmRef): VmLabels {
-  return { vm: labelValue(name), vm_id: labelValue(id) };
-}
-
-function labelValue(text: string): string {
-  return text.slice(0, MAX_LABEL_LENGTH).toWellFormed();
 }

@@ -8,7 +8,7 @@ import type { QmpEvent } from "../inventory/qmp.ts";
 import type { Identity } from "../inventory/qmp-vm.ts";
 import type { SourceListener } from "../inventory/sources.ts";
 import type { NotifyWish } from "../inventory/static-file.ts";
-import type { Store } from "../store/store.ts";
+import type { Store, StoredAttempt } from "../store/store.ts";
 import type { NewEvent } from "./event.ts";
 import { EventLog } from "./event-log.ts";
 import { LifecycleKeeper } from "./lifecycle-keeper.ts";
@@ -24,7 +24,7 @@ export interface EventHubOptions {
   log: Log;
   context: SinkContext;
   rightsOf: (user: string) => Pick<Principal, "role" | "vms" | "keys"> | undefined;
-  attempted: (sink: string, outcome: "delivered" | "failed" | "dead") => void;
+  attempted: (sink: string, outcome: StoredAttempt["outcome"]) => void;
   /** The store failed: the manager cannot go on. */
   failed: (error: unknown) => void;
 }

@@ -14,7 +14,7 @@ import { mayDo } from "../access/permissions.ts";
 import type { Principal } from "../access/principal.ts";
 import type { EventsConfig, SinkConfig } from "../config.ts";
 import type { NotifyWish } from "../inventory/static-file.ts";
-import { configuredEndpoint } from "../sinks/configured-sinks.ts";
+import { configuredEndpoint, configuredFilter, configuredId } from "../sinks/configured-sinks.ts";
 import type { Endpoint } from "../sinks/endpoint.ts";
 import { parseEndpointUrl } from "../sinks/endpoint-url.ts";
 import { parseCoordinates } from "../sinks/notify-coordinates.ts";
@@ -394,7 +394,7 @@ export class Subscriptions {
   }
 
   async #applyConfigured(sinks: readonly SinkConfig[]): Promise<void> {
-    const wanted = new Set(sinks.map(({ name }) => `config:${name}`));
+    const wanted = new Set(sinks.map(configuredId));
     for (const id of this.#configured.keys()) {
       if (wanted.has(id)) continue;
       this.#configured.delete(id);
@@ -406,12 +406,14 @@ export class Subscriptions {
   }
 
   async #applyOne(sink: SinkConfig): Promise<void> {
-    const id = `config:${sink.name}`;
-    const endpoint = configuredEndpoint(sink);
+    const id = configuredId(sink);
+    const endpoint = configuredEndpoint(sink, this.#options.context.host);
     const version = JSON.stringify([sink, endpoint]);
     if (this.#configured.get(id) === version) return;
-    const wants = matcherOf(sink.filter);
-    await this.#start({ id, endpoint, isTrusted: true, wants, carriesValues: sink.values, tellWhenDisabled: [] });
+    const wants = matcherOf(configuredFilter(sink));
+    // Masakari's has no place for values.
+    const carriesValues = sink.type !== "masakari" && sink.values;
+    await this.#start({ id, endpoint, isTrusted: true, wants, carriesValues, tellWhenDisabled: [] });
     this.#configured.set(id, version);
   }
 
@@ -437,11 +439,12 @@ export class Subscriptions {
 
   /** What was kept for sinks that nobody has any more would keep events in the log for them. */
   #forgetStrays(configured: readonly SinkConfig[]): Promise<void> {
-    const known = new Set(configured.map(({ name }) => `config:${name}`));
+    const known = new Set(configured.map(configuredId));
     for (const record of this.all) for (const sink of sinkIdsOf(record)) known.add(sink);
     return this.#forgetFeeds((sink) => {
       const isUnreadable = this.#unreadable.has(sink.split(".")[0] ?? "");
-      return !known.has(sink) && !isUnreadable && !sink.startsWith("notify:");
+      const isOfOthers = sink.startsWith("notify:") || sink.startsWith("recovery:");
+      return !known.has(sink) && !isUnreadable && !isOfOthers;
     });
   }
 

@@ -2,7 +2,7 @@
 import { aborted } from "../../shared/abort.ts";
 import type { Log } from "../../shared/log.ts";
 import type { StoredVm } from "../store/store.ts";
-import type { Vm } from "../vms/vm.ts";
+import type { GuestAgent, Vm } from "../vms/vm.ts";
 import type { InventorySink, InventorySource } from "./source.ts";
 
 /** Names and reasons are written by others. A name is often a file's, and those have at most 255 bytes. */
@@ -325,6 +325,15 @@ function isSame(vm: Vm, other: Vm): boolean {
     vm.host === other.host &&
     vm.channelPath === other.channelPath &&
     vm.isOpenInGuest === other.isOpenInGuest &&
-    vm.problem === other.problem
+    vm.problem === other.problem &&
+    isSameGuestAgent(vm.guestAgent, other.guestAgent)
   );
+}
+
+function isSameGuestAgent(one: GuestAgent | undefined, other: GuestAgent | undefined): boolean {
+  return one?.via === other?.via && addressOf(one) === addressOf(other) && one?.isOpenInGuest === other?.isOpenInGuest;
+}
+
+function addressOf(guestAgent: GuestAgent | undefined): string | undefined {
+  return guestAgent?.via === "libvirt" ? guestAgent.uri : guestAgent?.path;
 }

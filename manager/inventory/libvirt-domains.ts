@@ -2,10 +2,10 @@
 import { CHANNEL_NAME } from "../../shared/channel-name.ts";
 import { channelProblem, isOpenInGuest } from "../../shared/libvirt/channel-problem.ts";
 import { domainStatus } from "../../shared/libvirt/domain-state.ts";
-import { readDomain } from "../../shared/libvirt/domain-xml.ts";
+import { type Domain, readDomain } from "../../shared/libvirt/domain-xml.ts";
 import { virsh } from "../../shared/libvirt/virsh.ts";
 import { newNonce } from "../../shared/random.ts";
-import type { Vm } from "../vms/vm.ts";
+import type { GuestAgent, Vm } from "../vms/vm.ts";
 import { inParallel } from "../in-parallel.ts";
 import { readUuid } from "./uuid.ts";
 
@@ -70,9 +70,15 @@ export class LibvirtDomains {
     const isPausedByUser = status === "Paused" ? state === "paused (user)" : undefined;
     const vm = { id, name, status, host: this.#host, channelPath: undefined, isPausedByUser };
     if (status !== "Running" && status !== "Paused" && status !== "Suspended") return vm;
+    const guestAgent = this.#guestAgent(domain);
     const problem = channelProblem(name, channel);
-    if (problem !== undefined) return { ...vm, problem };
-    return { ...vm, channelPath: channel?.socketPath, isOpenInGuest: isOpenInGuest(channel) };
+    if (problem !== undefined) return { ...vm, guestAgent, problem };
+    return { ...vm, channelPath: channel?.socketPath, isOpenInGuest: isOpenInGuest(channel), guestAgent };
+  }
+
+  #guestAgent({ guestAgent }: Domain): GuestAgent | undefined {
+    if (guestAgent === undefined) return undefined;
+    return { via: "libvirt", uri: this.#uri, isOpenInGuest: isOpenInGuest(guestAgent) };
   }
 
   #ask(args: readonly string[], signal: AbortSignal): Promise<string> {

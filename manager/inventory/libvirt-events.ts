@@ -19,13 +19,17 @@ export interface LibvirtEvent {
 const LINE =
   /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})([+-]\d\d)(\d\d): event '([a-z0-9-]+)' for domain '(.*)'(?:: (.*))?$/su;
 
+/** The text of `agent-lifecycle`, which has quotes, up to the last of them: `': state: 'connected' reason: 'channel event`. */
+const AGENT_TEXT = /': state: '[a-z]+' reason: '[a-z ]+$/;
+
 /** Undefined for anything else, such as the further lines of a `graphics` event. */
 export function parseLibvirtEvent(line: string): LibvirtEvent | undefined {
   const match = LINE.exec(line);
   if (match === null) return undefined;
-  const [, date = "", time = "", hours = "", minutes = "", kind = "", domain = "", text = ""] = match;
+  const [, date = "", time = "", hours = "", minutes = "", kind = "", named = "", text = ""] = match;
   const at = Date.parse(`${date}T${time}${hours}:${minutes}`);
   if (Number.isNaN(at)) return undefined;
+  const domain = kind === "agent-lifecycle" ? named.replace(AGENT_TEXT, "") : named;
   if (kind !== "lifecycle") return { at, kind, domain };
   const [word = "", ...detail] = text.split(" ");
   return { at, kind, domain, lifecycle: { word, detail: detail.join(" ") } };

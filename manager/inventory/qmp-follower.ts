@@ -1,16 +1,19 @@
 /** Follows the QEMU behind one QMP socket, from its greeting to its end. */
+import { CHANNEL_NAME, GUEST_AGENT_CHANNEL_NAME } from "../../shared/channel-name.ts";
 import { systemCode } from "../../shared/cli/failure.ts";
 import type { VmStatus } from "../../shared/vm-status.ts";
 import type { Vm } from "../vms/vm.ts";
 import { QmpClient, QmpClosedError, type QmpEvent } from "./qmp.ts";
 import {
   endStatus,
-  findChannel,
   type Identity,
-  type QmpChannel,
+  isOpenInGuest,
   qmpChannelProblem,
+  qmpGuestAgent,
+  type QmpPort,
   readChardevs,
   readIdentity,
+  readPorts,
   readStatus,
 } from "./qmp-vm.ts";
 import { WakeUp } from "../wake-up.ts";
@@ -51,7 +54,10 @@ export class QmpFollower {
   readonly #wakeUp = new WakeUp();
   #identity: Identity | undefined;
   #status: VmStatus = "Unknown";
-  #channel: QmpChannel | undefined;
+  /** Empty while they are read: what changes meanwhile has them read again. */
+  #ports: QmpPort[] = [];
+  /** A port was plugged in or taken out since they were read. */
+  #arePortsStale = false;
   /** The last one, unless the VM went on after it. */
   #shutdown: QmpEvent | undefined;
 
@@ -96,15 +102,21 @@ export class QmpFollower {
 
   async #describe(qmp: QmpClient): Promise<void> {
     this.#identity = await readIdentity(qmp, this.#options.path, this.#options.host);
-    await this.#readChannel(qmp);
+    await this.#readPorts(qmp);
     this.#status = await readStatus(qmp);
     this.#tell();
   }
 
-  async #readChannel(qmp: QmpClient): Promise<void> {
+  async #readPorts(qmp: QmpClient): Promise<void> {
+    this.#ports = [];
+    this.#arePortsStale = false;
     const chardevs = await readChardevs(qmp);
     this.#options.onSockets(chardevs.flatMap(({ socketPath }) => socketPath ?? []));
-    this.#channel = await findChannel(qmp, chardevs);
+    this.#ports = await readPorts(qmp, chardevs);
+  }
+
+  #portNamed(wanted: string): QmpPort | undefined {
+    return this.#ports.find(({ name }) => name === wanted);
   }
 
   /** QEMU is asked for the status, not the events believed: however many come, one question is under way. */
@@ -116,7 +128,7 @@ export class QmpFollower {
       await this.#wakeUp.wait(NEVER_MS, signal);
       if (signal.aborted) return;
       this.#status = await readStatus(qmp);
-      if (this.#channel === undefined) await this.#readChannel(qmp);
+      if (this.#arePortsStale || this.#portNamed(CHANNEL_NAME) === undefined) await this.#readPorts(qmp);
       this.#tell();
     }
   }
@@ -131,17 +143,23 @@ export class QmpFollower {
     if (event.name === "SHUTDOWN") this.#shutdown = event;
     if (event.name === "RESUME" || event.name === "RESET") this.#shutdown = undefined;
     if (event.name === "VSERPORT_CHANGE") this.#notePort(event.data);
+    if (event.name === "DEVICE_DELETED") this.#readPortsAgain();
     if (STATUS_EVENTS.includes(event.name)) this.#wakeUp.call();
   }
 
   #notePort({ id, open }: Record<string, unknown>): void {
-    if (this.#channel === undefined) {
-      // A port that was plugged in since.
-      this.#wakeUp.call();
-    } else if (this.#channel.deviceId === id && typeof open === "boolean") {
-      this.#channel.isOpenInGuest = open;
-      this.#tell();
+    const port = this.#ports.find(({ deviceId }) => deviceId !== undefined && deviceId === id);
+    if (port === undefined) {
+      this.#readPortsAgain();
+    } else if (typeof open === "boolean") {
+      port.isOpenInGuest = open;
+      if (port.name === CHANNEL_NAME || port.name === GUEST_AGENT_CHANNEL_NAME) this.#tell();
     }
+  }
+
+  #readPortsAgain(): void {
+    this.#arePortsStale = true;
+    this.#wakeUp.call();
   }
 
   #tell(): void {
@@ -152,10 +170,14 @@ export class QmpFollower {
       onVm({ ...vm, channelPath: undefined });
       return;
     }
-    const problem = qmpChannelProblem(vm.name, this.#channel);
-    const { socketPath: channelPath, deviceId, isOpenInGuest } = this.#channel ?? {};
-    // Without an id nothing tells when the port is opened or closed.
-    onVm({ ...vm, channelPath, isOpenInGuest: deviceId === undefined ? undefined : isOpenInGuest, problem });
+    const channel = this.#portNamed(CHANNEL_NAME);
+    onVm({
+      ...vm,
+      channelPath: channel?.socketPath,
+      isOpenInGuest: channel && isOpenInGuest(channel),
+      guestAgent: qmpGuestAgent(this.#portNamed(GUEST_AGENT_CHANNEL_NAME)),
+      problem: qmpChannelProblem(vm.name, channel),
+    });
   }
 }
 

@@ -1,9 +1,10 @@
-/** What QMP tells of one VM: who it is, what it does, where its channel is. */
+/** What QMP tells of one VM: who it is, what it does, where its channels are. */
 import { basename, extname } from "node:path";
 import * as z from "zod/mini";
 import { CHANNEL_NAME } from "../../shared/channel-name.ts";
 import type { VmStatus } from "../../shared/vm-status.ts";
 import { RemoteProtocolError } from "../../shared/protocol/errors.ts";
+import type { GuestAgent } from "../vms/vm.ts";
 import type { QmpClient, QmpEvent } from "./qmp.ts";
 import { readUuid, socketUuid } from "./uuid.ts";
 
@@ -46,8 +47,11 @@ export interface Chardev {
   isOpen: boolean;
 }
 
-export interface QmpChannel {
-  /** Of its port: VSERPORT_CHANGE names it. One without sends none. */
+/** A virtio-serial port and what is behind it. */
+export interface QmpPort {
+  /** What the guest knows it by: that of a channel is {@link CHANNEL_NAME}. */
+  name: string;
+  /** VSERPORT_CHANGE names it. A port without one sends none. */
   deviceId: string | undefined;
   socketPath: string | undefined;
   isOpenInGuest: boolean;
@@ -80,22 +84,34 @@ export async function readChardevs(qmp: QmpClient): Promise<Chardev[]> {
   });
 }
 
-/** Our channel's port and the socket behind it, or undefined when there is no port of that name. */
-export async function findChannel(qmp: QmpClient, chardevs: readonly Chardev[]): Promise<QmpChannel | undefined> {
+/** All ports, those with an id first. */
+export async function readPorts(qmp: QmpClient, chardevs: readonly Chardev[]): Promise<QmpPort[]> {
+  const ports: QmpPort[] = [];
   for (const folder of [WITH_ID, WITHOUT_ID]) {
     for (const device of await portsIn(qmp, folder)) {
       const path = `${folder}/${device}`;
-      if ((await readText(qmp, path, "name")) !== CHANNEL_NAME) continue;
+      const name = await readText(qmp, path, "name");
       const label = await readText(qmp, path, "chardev");
       const { socketPath, isOpen = false } = chardevs.find((chardev) => chardev.label === label) ?? {};
-      return { deviceId: folder === WITH_ID ? device : undefined, socketPath, isOpenInGuest: isOpen };
+      ports.push({ name, deviceId: folder === WITH_ID ? device : undefined, socketPath, isOpenInGuest: isOpen });
     }
   }
-  return undefined;
+  return ports;
+}
+
+/** Whether something in the guest has the port open. Without an id nothing tells when that changes. */
+export function isOpenInGuest({ deviceId, isOpenInGuest }: QmpPort): boolean | undefined {
+  return deviceId === undefined ? undefined : isOpenInGuest;
+}
+
+/** How qemu-ga is reached; undefined when its port is missing, or leads to no listening Unix socket. */
+export function qmpGuestAgent(port: QmpPort | undefined): GuestAgent | undefined {
+  if (port?.socketPath === undefined) return undefined;
+  return { via: "socket", path: port.socketPath, isOpenInGuest: isOpenInGuest(port) };
 }
 
 /** Why the VM `name`, which runs, cannot be spoken to, and what to add to QEMU's command line. */
-export function qmpChannelProblem(name: string, channel: QmpChannel | undefined): string | undefined {
+export function qmpChannelProblem(name: string, channel: QmpPort | undefined): string | undefined {
   if (channel?.socketPath !== undefined) return undefined;
   const chardev = "-chardev socket,id=vmmessage,path=/ABSOLUTE/PATH,server=on,wait=off";
   if (channel !== undefined) {

@@ -17,6 +17,7 @@ import { Retries } from "../retries.ts";
 import type { AgentFacts } from "../store/store.ts";
 import { WakeUp } from "../wake-up.ts";
 import { compareGreeting, type Finding, hasGoneBack } from "./guest-history.ts";
+import { type Probe, unknown } from "../monitor/probe.ts";
 import type { Mirror } from "./mirror.ts";
 import { type Allowance, type Meter, meteredChannel, TokenBucket } from "./throttle.ts";
 
@@ -37,6 +38,9 @@ const MAX_UNREAD_GREETINGS = 100;
 
 /** Between attempts to connect. */
 const RECONNECT = { firstMs: 100, longestMs: 10_000 };
+
+/** A time-out that comes so late says that this host is busy, and nothing of the guest. Not measured. */
+const LATE_MS = 500;
 
 /** A guest that breaks the protocol is left alone for so long. */
 const MISBEHAVED_PAUSE_MS = 60_000;
@@ -89,6 +93,12 @@ export class Link {
   #client: Client | undefined;
   #status: LinkStatus = { state: "connecting" };
   #facts: AgentFacts | undefined;
+  /** The agent answered on this very connection: it is served, and what is silent on it is the guest. */
+  #isAnswered = false;
+  /** The agent said that it ends: until it is greeted again it need not answer. */
+  #hasStopped = false;
+  /** Whoever waits for a sign of life. */
+  #onGreeted: () => void = () => undefined;
   /** The greeting whose guest is watched. */
   #begun: HelloResult | undefined;
   #wantsNewEpoch = false;
@@ -147,6 +157,53 @@ export class Link {
     return this.#whileUp((client) => client.change(method, params));
   }
 
+  /**
+   * Whether the guest lives. Any answer within the time says so, also to a greeting that was under way. Only silence on a
+   * connection on which the agent answered before is a miss. Never rejects; one at a time.
+   */
+  async probe(timeoutMs: number): Promise<Probe> {
+    const client = this.#client;
+    if (client === undefined || !this.#isAnswered) return this.#notOurs();
+    if (this.#hasStopped) return unknown("the agent was told to end");
+    const heardBefore = this.#heardAt;
+    const { probe, tookMs } = await this.#pulse(client, timeoutMs);
+    if (probe.type !== "missed") return probe;
+    if (client !== this.#client) return unknown("the channel was closed");
+    if (tookMs > timeoutMs + LATE_MS) return unknown("this host is too busy to tell");
+    if (this.#heardAt !== heardBefore) return unknown("the guest speaks, and has not answered yet");
+    return probe;
+  }
+
+  #notOurs(): Probe {
+    const { state, reason = `the link is ${state}` } = this.#status;
+    return { type: "unknown", reason, ...(state === "held" && { isHeld: true }) };
+  }
+
+  async #pulse(client: Client, timeoutMs: number): Promise<{ probe: Probe; tookMs: number }> {
+    const startedAt = performance.now();
+    const { promise, resolve } = Promise.withResolvers<Probe>();
+    this.#onGreeted = () => {
+      resolve({ type: "answered" });
+    };
+    client.once("ping", {}, timeoutMs).then(
+      ({ applications }) => {
+        resolve({ type: "answered", applications });
+      },
+      (error: unknown) => {
+        // It was there to refuse. What else fails is a miss when the time is over, or the answer to a greeting comes.
+        if (error instanceof RequestError) resolve({ type: "answered" });
+      },
+    );
+    const timer = setTimeout(() => {
+      // What has come meanwhile is read first.
+      setImmediate(resolve, { type: "missed" });
+    }, timeoutMs);
+    const probe = await promise;
+    clearTimeout(timer);
+    this.#onGreeted = () => undefined;
+    return { probe, tookMs: performance.now() - startedAt };
+  }
+
   async #whileUp<T>(work: (client: Client) => Promise<T>): Promise<T> {
     if (this.#client === undefined || this.#status.state !== "up") {
       throw new NoAnswerError(`the link is ${this.#status.state}`);
@@ -194,6 +251,7 @@ export class Link {
     const client = this.#openClient(channel);
     this.#client = client;
     this.#begun = undefined;
+    this.#isAnswered = false;
     if (signal.aborted) await client.close();
     await Promise.race([client.ended, this.#attend(client)]);
     this.#client = undefined;
@@ -219,6 +277,9 @@ export class Link {
       }),
       greeted: () => {
         this.#watchId = 0;
+        this.#isAnswered = true;
+        this.#hasStopped = false;
+        this.#onGreeted();
         this.#news.call();
       },
       answer: (request) => this.#answer(request),
@@ -286,6 +347,7 @@ export class Link {
     const { revision } = await client.read("watch", since === undefined ? {} : { since });
     this.#missedUpTo = revision;
     this.#begun = hello;
+    this.#hasStopped = false;
     this.#facts = factsOf(hello, uptimeMs);
     owner.greeted(this.#facts, findings);
     this.#setStatus({ state: "up" });
@@ -308,9 +370,19 @@ export class Link {
         this.#begun = undefined;
         this.#news.call();
         return;
+      case "stopping":
+        this.#agentStops();
+        return;
       case "ready":
         return;
     }
+  }
+
+  /** Until it, or the next, is greeted. */
+  #agentStops(): void {
+    this.#hasStopped = true;
+    this.#begun = undefined;
+    this.#setStatus({ state: "silent", reason: "the agent was told to end" });
   }
 
   #mirror(batch: NotificationParams<"changed">): void {

@@ -64,11 +64,14 @@ import { WakeUp } from "../wake-up.ts";
 import { managerEvent, vmEvent } from "../events/event.ts";
 import type { EventHub } from "../events/event-hub.ts";
 import type { ImageSaver } from "../images/image-saver.ts";
+import type { Monitor } from "../monitor/monitor.ts";
+import type { Recoveries } from "../monitor/recovery/recoveries.ts";
 import { type Audited, auditedBy, type Deed } from "./audited.ts";
 import { EventLogService } from "./event-log-service.ts";
 import type { EventService, ImageService, SinkService, SubscriptionService } from "./event-service.ts";
 import { ManagedImages } from "./image-service.ts";
-import type { ReceiptWait, Service, WatchEvent, WatchOptions } from "./service.ts";
+import { ManagedMonitor } from "./monitor-service.ts";
+import type { MonitorService, ReceiptWait, Service, WatchEvent, WatchOptions } from "./service.ts";
 import { ManagedSinks, sinksHealth, sinkSummary, works } from "./sink-service.ts";
 import { ManagedSubscriptions } from "./subscription-service.ts";
 import type { AuditQuery, Store } from "../store/store.ts";
@@ -99,6 +102,8 @@ export interface ServiceParts {
   metrics: Metrics;
   events: EventHub;
   images: ImageSaver;
+  monitor: Monitor;
+  recoveries: Recoveries;
   startedAt: number;
 }
 
@@ -107,12 +112,13 @@ export class ManagerService implements Service {
   readonly sinks: SinkService;
   readonly subscriptions: SubscriptionService;
   readonly images: ImageService;
+  readonly monitor: MonitorService;
   readonly #parts: ServiceParts;
   readonly #audited: Audited;
   readonly #failureAudited: Audited;
 
   constructor(parts: ServiceParts) {
-    const { store, vms, events, images, audit } = parts;
+    const { store, vms, events, images, monitor, recoveries, audit } = parts;
     const { dispatcher, subscriptions, log } = events;
     const { audited, failureAudited } = auditedBy(audit);
     this.#parts = parts;
@@ -122,6 +128,7 @@ export class ManagerService implements Service {
     this.sinks = new ManagedSinks({ store, dispatcher, subscriptions, log, audited });
     this.subscriptions = new ManagedSubscriptions({ subscriptions, dispatcher, vms, audited });
     this.images = new ManagedImages({ images, vms, audited });
+    this.monitor = new ManagedMonitor({ vms, monitor, recoveries });
   }
 
   // ---- VMs
@@ -147,8 +154,10 @@ export class ManagerService implements Service {
   }
 
   async #forget(who: Principal, vm: ManagedVm): Promise<void> {
-    const { vms, events } = this.#parts;
+    const { vms, events, monitor, recoveries } = this.#parts;
     events.lifecycles.forget(vm.vm.id);
+    monitor.forget(vm.vm.id);
+    recoveries.forget(vm.vm.id);
     await vms.forget(vm);
     await events.subscriptions.forgetVm(vm.vm.id);
     await events.bus.publish([vmEvent("VM.FORGET", vm.ref, Date.now(), { data: { by: who.name } })]);
@@ -207,6 +216,11 @@ export class ManagerService implements Service {
 
   async ping(who: Principal, name: string): Promise<PingAnswer> {
     return this.#ping(this.#parts.vms.resolve(who, name));
+  }
+
+  async stats(who: Principal, name: string): Promise<Result<"stats">> {
+    const vm = this.#parts.vms.resolve(who, name);
+    return ask(vm, () => vm.stats());
   }
 
   // ---- Messages
@@ -364,13 +378,14 @@ export class ManagerService implements Service {
 
   async metrics(who: Principal): Promise<string> {
     assertMaySeeAll(who);
-    const { metrics, store, vms, inventory, events } = this.#parts;
+    const { metrics, store, vms, inventory, events, monitor } = this.#parts;
     return metrics.scrape({
       links: this.#linkCounts(),
       messages: await store.countsByState(),
       pending: vms.all.map((vm) => ({ vm: vm.ref, count: vm.pending })),
       inventory: inventory.sources(),
       sinks: events.dispatcher.feeds.map(sinkSummary).map((sink) => ({ ...sink, isConnected: works(sink) })),
+      guests: vms.all.map((vm) => ({ vm: vm.ref, ...monitor.standing(vm) })),
     });
   }
 
@@ -428,10 +443,10 @@ export class ManagerService implements Service {
 
   async #ping(vm: ManagedVm): Promise<PingAnswer> {
     const startedAt = performance.now();
-    const { uptimeMs } = await ask(vm, () => vm.link.read("ping", {}));
+    const { uptimeMs, applications } = await ask(vm, () => vm.link.read("ping", {}));
     const roundTripMs = Math.round((performance.now() - startedAt) * 1_000) / 1_000;
     this.#parts.metrics.roundTrip(roundTripMs / 1_000);
-    return { vm: vm.ref, roundTripMs, uptimeMs };
+    return { vm: vm.ref, roundTripMs, uptimeMs, ...(applications !== undefined && { applications }) };
   }
 
   async #askOne(

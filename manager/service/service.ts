@@ -2,9 +2,9 @@
  * What may be asked of the manager, by whichever door: the HTTP API and the `OVM>` console call this, and only this. Every
  * method that is given a principal checks its role, VMs and keys, and answers with no more than these allow; a door adds
  * nothing to that. In the audit log is whoever asks for keys or their values, sends, forgets a VM, or changes users and
- * tokens, with what was refused; not whoever looks at VMs, receipts, users, tokens, the audit log or metrics, or asks for
- * `info` or `ping`, and not who names a VM that is not there. Failures are CommandError: the codes of the programs' exit
- * codes.
+ * tokens, with what was refused; not whoever looks at VMs and their health, receipts, users, tokens, the audit log or
+ * metrics, or asks for `info`, `ping` or `stats`, and not who names a VM that is not there. Failures are CommandError: the
+ * codes of the programs' exit codes.
  */
 import type {
   AuditRecord,
@@ -25,6 +25,7 @@ import type {
   UserChange,
   VmSummary,
 } from "../../shared/api/schemas.ts";
+import type { VmHealth } from "../../shared/api/monitor-schemas.ts";
 import type { Cursor, Result } from "../../shared/protocol/message.ts";
 import type { Principal } from "../access/principal.ts";
 import type { EventService, ImageService, SinkService, SubscriptionService } from "./event-service.ts";
@@ -42,12 +43,19 @@ export interface ReceiptWait {
   waitMs?: number | undefined;
 }
 
+/** How guests are. Of VMs that the principal may not see, nothing. */
+export interface MonitorService {
+  list(who: Principal): VmHealth[];
+  show(who: Principal, vm: string): VmHealth;
+}
+
 /** `vm` is a name or a UUID. One that is not there, or that the principal may not see, is `failed`; a name that two VMs have is `usage`, with the UUIDs. */
 export interface Service {
   readonly events: EventService;
   readonly sinks: SinkService;
   readonly subscriptions: SubscriptionService;
   readonly images: ImageService;
+  readonly monitor: MonitorService;
 
   listVms(who: Principal): VmSummary[];
   showVm(who: Principal, vm: string): VmSummary;
@@ -59,6 +67,7 @@ export interface Service {
   watchKeys(who: Principal, vm: string, options: WatchOptions, signal: AbortSignal): AsyncIterable<WatchEvent>;
   info(who: Principal, vm: string): Promise<Result<"info">>;
   ping(who: Principal, vm: string): Promise<PingAnswer>;
+  stats(who: Principal, vm: string): Promise<Result<"stats">>;
 
   /** Settles when the message is on disk, or later if `waitFor` says so. */
   send(who: Principal, vm: string, message: NewMessage, signal?: AbortSignal): Promise<Receipt>;

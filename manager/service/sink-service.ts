@@ -152,7 +152,7 @@ export function works({ state }: { state: string }): boolean {
 
 /** Of those that users made, only how many are in which state: it is for everybody. */
 export function sinksHealth(sinks: readonly SinkSummary[]): Health["sinks"] {
-  const isConfigured = ({ id }: SinkSummary): boolean => id.startsWith("config:");
+  const isConfigured = ({ id }: SinkSummary): boolean => id.startsWith("config:") || id.startsWith("recovery:");
   const subscribed = { connected: 0, disconnected: 0, idle: 0, disabled: 0 };
   for (const sink of sinks) if (!isConfigured(sink)) subscribed[sink.state] += 1;
   const configured = sinks.filter(isConfigured).map(({ id, state, reason, backlog, deadLetters }) => {

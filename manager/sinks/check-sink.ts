@@ -1,6 +1,7 @@
 /** `vmmessaged check`: whether a configured sink could be delivered to, without delivering anything. */
 import { constants } from "node:fs";
 import { access } from "node:fs/promises";
+import { hostname } from "node:os";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Log } from "../../shared/log.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
@@ -8,8 +9,9 @@ import type { EventsConfig, ProgramConfig, SinkConfig } from "../config.ts";
 import { AmqpConnection } from "./amqp-connection.ts";
 import { shownAmqpUrl } from "./amqp-url.ts";
 import { configuredEndpoint } from "./configured-sinks.ts";
-import type { AmqpBroker } from "./endpoint.ts";
+import type { AmqpBroker, MasakariEndpoint } from "./endpoint.ts";
 import { Mailer, MailError } from "./mailer.ts";
+import { MasakariClient } from "./masakari/masakari-client.ts";
 
 const ANSWER_TIMEOUT_MS = 15_000;
 
@@ -17,7 +19,7 @@ const silent: Log = { info: () => undefined, warn: () => undefined, error: () =>
 
 /** Answers what was found; rejects with CommandError. */
 export async function checkSink(sink: SinkConfig, config: EventsConfig): Promise<string> {
-  const endpoint = configuredEndpoint(sink);
+  const endpoint = configuredEndpoint(sink, hostname());
   switch (endpoint.type) {
     case "amqp":
       await assertTakesUs(endpoint.broker);
@@ -29,6 +31,8 @@ export async function checkSink(sink: SinkConfig, config: EventsConfig): Promise
       return `would post to ${new URL(endpoint.url).origin}`;
     case "command":
       return checkProgram(config.commands[endpoint.command]);
+    case "masakari":
+      return `${await letsUsIn(endpoint)} lets us in, and would be told of the host '${endpoint.hostname}'`;
     case "notify":
     case "sms":
       throw new Error(`a configuration has no sink of the type ${endpoint.type}`);
@@ -44,6 +48,16 @@ export async function checkProgram(program: ProgramConfig | undefined): Promise<
     return `would run ${path}`;
   } catch (error) {
     throw new CommandError("failed", `cannot run ${path}: ${(error as Error).message}`, {}, { cause: error });
+  }
+}
+
+/** Masakari's URL. Nothing is told. */
+async function letsUsIn(endpoint: MasakariEndpoint): Promise<string> {
+  const client = new MasakariClient({ endpoint, now: Date.now });
+  try {
+    return await client.check(new AbortController().signal);
+  } finally {
+    await client.close();
   }
 }
 

@@ -1,20 +1,35 @@
 /** The sinks that the configuration names. */
 import { readFileSync } from "node:fs";
+import type { EventFilter } from "../../shared/api/event-schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import type { SinkConfig } from "../config.ts";
 import { parseAmqpUrl } from "./amqp-url.ts";
 import { parseWebhookUrl } from "./endpoint-url.ts";
-import type { Endpoint } from "./endpoint.ts";
+import type { Endpoint, KeystoneLogin, MasakariEndpoint } from "./endpoint.ts";
 import { keyOfSecret } from "./standard-webhooks.ts";
+
+type MasakariConfig = Extract<SinkConfig, { type: "masakari" }>;
+
+/** What its sink and all that is kept for it is called. */
+export function configuredId({ name }: Pick<SinkConfig, "name">): string {
+  return `config:${name}`;
+}
+
+/** What it is told of. Masakari knows only some failures of VMs. */
+export function configuredFilter(sink: SinkConfig): EventFilter {
+  return sink.type === "masakari" ? { ...sink.filter, types: Object.keys(sink.events) } : sink.filter;
+}
 
 /**
  * Reads the files that it names. Throws CommandError, which names the sink, when one cannot be read or is no secret, or the
  * URL says what cannot be meant.
+ *
+ * @param host this machine's name
  */
-export function configuredEndpoint(sink: SinkConfig): Endpoint {
+export function configuredEndpoint(sink: SinkConfig, host: string): Endpoint {
   try {
-    return endpointOf(sink);
+    return endpointOf(sink, host);
   } catch (error) {
     if (!(error instanceof CommandError)) throw error;
     const message = `events.sinks: ${sink.name}: ${error.message}`;
@@ -22,7 +37,7 @@ export function configuredEndpoint(sink: SinkConfig): Endpoint {
   }
 }
 
-function endpointOf(sink: SinkConfig): Endpoint {
+function endpointOf(sink: SinkConfig, host: string): Endpoint {
   switch (sink.type) {
     case "amqp": {
       const { broker } = parseAmqpUrl(sink.url);
@@ -39,8 +54,44 @@ function endpointOf(sink: SinkConfig): Endpoint {
       const secrets = sink.secretFiles.map(readSecret);
       return { type, url, secrets, format, ca: authorityOf(sink) };
     }
+    case "masakari":
+      return masakari(sink, host);
     default:
       return unreachable(sink);
+  }
+}
+
+function masakari(sink: MasakariConfig, host: string): MasakariEndpoint {
+  const { type, url, auth, region, interface: face, hostname = host, events, retryMax, retryInterval } = sink;
+  return {
+    type,
+    name: configuredId(sink),
+    url,
+    login: loginOf(auth),
+    region,
+    interface: face,
+    ca: authorityOf(sink),
+    hostname,
+    events,
+    retryMax,
+    retryIntervalMs: retryInterval,
+  };
+}
+
+function loginOf(auth: MasakariConfig["auth"]): KeystoneLogin {
+  switch (auth.method) {
+    case "none":
+      return auth;
+    case "password": {
+      const { passwordFile, ...login } = auth;
+      return { ...login, password: readText(passwordFile) };
+    }
+    case "application-credential": {
+      const { secretFile, ...login } = auth;
+      return { ...login, secret: readText(secretFile) };
+    }
+    default:
+      return unreachable(auth);
   }
 }
 

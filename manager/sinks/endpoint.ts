@@ -12,6 +12,49 @@ export interface AmqpBroker {
   ca?: string | undefined;
 }
 
+/** What Masakari's engine acts on: each with its `vir_domain_event` (masakari/engine/instance_events.py). */
+export const masakariEvents = {
+  QEMU_GUEST_AGENT_ERROR: "STOPPED_FAILED",
+  LIFECYCLE: "STOPPED_FAILED",
+  IO_ERROR: "IO_ERROR_REPORT",
+} as const;
+export type MasakariEvent = keyof typeof masakariEvents;
+
+/** How a token is had from Keystone (Identity API v3); `none` for a laboratory's Masakari with `noauth`. */
+export type KeystoneLogin =
+  | { method: "none" }
+  | {
+      method: "password";
+      /** With the version: `https://keystone.example:5000/v3`. */
+      url: string;
+      user: string;
+      userDomain: string;
+      password: string;
+      project: string;
+      projectDomain: string;
+    }
+  | { method: "application-credential"; url: string; id: string; secret: string };
+
+export interface MasakariEndpoint {
+  type: "masakari";
+  /** The sink's name: what was sent is kept under it. */
+  name: string;
+  /** With the version: `https://masakari.example:15868/v1`. Undefined: as Keystone's catalogue has it. */
+  url: string | undefined;
+  login: KeystoneLogin;
+  /** Of the catalogue. */
+  region: string | undefined;
+  interface: "public" | "internal" | "admin";
+  /** PEM, of the authority of both. */
+  ca: string | undefined;
+  /** What Masakari calls this host. */
+  hostname: string;
+  /** Which of its events an event of ours becomes, by our type. */
+  events: Readonly<Record<string, MasakariEvent>>;
+  retryMax: number;
+  retryIntervalMs: number;
+}
+
 export type Endpoint =
   | {
       type: "amqp";
@@ -26,4 +69,5 @@ export type Endpoint =
   | { type: "webhook"; url: string; secrets: readonly string[]; format: BodyFormat; ca?: string | undefined }
   | { type: "mail"; to: readonly string[] }
   | { type: "sms"; gateway: string; number: string; format: BodyFormat }
-  | { type: "command"; command: string; format: BodyFormat };
+  | { type: "command"; command: string; format: BodyFormat }
+  | MasakariEndpoint;

@@ -2,11 +2,14 @@
 import type { EventsConfig } from "../config.ts";
 import type { Log } from "../../shared/log.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
+import type { Event } from "../events/event.ts";
+import type { Store } from "../store/store.ts";
 import { AmqpSink } from "./amqp-sink.ts";
 import { CommandSink } from "./command-sink.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { Mailer } from "./mailer.ts";
 import { MailSink } from "./mail-sink.ts";
+import { MasakariSink } from "./masakari/masakari-sink.ts";
 import { NotifySink } from "./notify-sink.ts";
 import { newRateLimits, type RateLimits } from "./rate-limits.ts";
 import type { Sink } from "./sink.ts";
@@ -20,6 +23,10 @@ export interface SinkContext {
   config: () => EventsConfig;
   mailer: Mailer;
   limits: RateLimits;
+  /** Where notifications to Masakari are written down. */
+  journal: Pick<Store, "journal" | "saveJournalEntry">;
+  /** Whether what an event tells still stands: false when the guest it speaks of is well again. */
+  stands: (event: Event) => boolean;
   log: Log;
 }
 
@@ -39,13 +46,17 @@ export function openSink(endpoint: Endpoint, guard: TargetGuard | undefined, con
       return new MailSink({ to: endpoint.to, mailer, host, limit: limits.mails });
     case "sms": {
       const { gateway: name, number, format } = endpoint;
-      const program = () => own(config().gateways, name);
+      const program = () => ownMember(config().gateways, name);
       return new CommandSink({ type: "sms", name, program, number, format, host, limit: limits.texts });
     }
     case "command": {
       const { command: name, format } = endpoint;
-      const program = () => own(config().commands, name);
+      const program = () => ownMember(config().commands, name);
       return new CommandSink({ type: "command", name, program, format, host, limit: limits.runs });
+    }
+    case "masakari": {
+      const { journal, stands } = context;
+      return new MasakariSink({ endpoint, journal, stands, log });
     }
     default:
       return unreachable(endpoint);
@@ -53,6 +64,6 @@ export function openSink(endpoint: Endpoint, guard: TargetGuard | undefined, con
 }
 
 /** Names come from users: `constructor` is no program. */
-function own<T>(record: Readonly<Record<string, T>>, name: string): T | undefined {
+export function ownMember<T>(record: Readonly<Record<string, T>>, name: string): T | undefined {
   return Object.hasOwn(record, name) ? record[name] : undefined;
 }

@@ -3,7 +3,8 @@ import type { Event } from "../events/event.ts";
 
 /** What became of one event. */
 export type Outcome =
-  | { type: "delivered"; status?: number | undefined }
+  /** `note`: what is to be known of it, where the other end did not just take it. */
+  | { type: "delivered"; status?: number | undefined; note?: string | undefined }
   /** This event was refused or lost; it is tried again on the sink's schedule, or `retryAfterMs` from now if that is later. */
   | { type: "failed"; reason: string; status?: number | undefined; retryAfterMs?: number | undefined }
   /** No attempt will ever help: a dead letter at once. */
@@ -12,6 +13,10 @@ export type Outcome =
   | { type: "unavailable"; reason: string }
   /** Whoever is there wants no more events: the sink is disabled. */
   | { type: "gone"; reason: string; status?: number | undefined }
+  /** Not tried: it must not go before so many milliseconds have passed. That is no failure. */
+  | { type: "postponed"; reason: string; forMs: number }
+  /** Not sent, and never to be: what it tells is over. */
+  | { type: "obsolete"; reason: string }
   /** Not tried, because an earlier one of the same resource was not delivered. */
   | { type: "held" };
 
@@ -23,7 +28,7 @@ export interface Attempted {
 /** `idle`: it connects for each delivery. */
 export type SinkConnection = { state: "connected" | "idle" } | { state: "disconnected"; reason: string };
 
-export type SinkType = "amqp" | "notify" | "webhook" | "mail" | "sms" | "command";
+export type SinkType = "amqp" | "notify" | "webhook" | "mail" | "sms" | "command" | "masakari" | "recovery";
 
 export interface Sink {
   readonly type: SinkType;

@@ -6,11 +6,11 @@ import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } fro
 import { urlToHttpOptions } from "node:url";
 import type { BodyFormat } from "../../shared/api/event-schemas.ts";
 import { systemCode } from "../../shared/cli/failure.ts";
-import { printable } from "../../shared/terminal-text.ts";
 import { version } from "../../shared/version.ts";
 import type { Event } from "../events/event.ts";
 import { parseWebhookUrl } from "./endpoint-url.ts";
 import { eventJson, MAX_EVENT_BYTES } from "./event-json.ts";
+import { httpReason } from "./http-reason.ts";
 import { AttemptLimit, OrderedDelivery, stopped } from "./ordered-delivery.ts";
 import type { Attempted, Outcome, Sink, SinkConnection } from "./sink.ts";
 import { keyOfSecret, webhookHeaders } from "./standard-webhooks.ts";
@@ -54,9 +54,6 @@ const MAX_ANSWER_BYTES = 64 * 1024;
 
 /** A receiver that asks for a longer pause is asked again after this one. */
 const MAX_RETRY_AFTER_MS = 24 * HOUR_MS;
-
-/** What is wrong with a certificate is told with names out of it. */
-const MAX_REASON_LENGTH = 300;
 
 const contentTypes: Record<BodyFormat, string> = {
   cloudevents: "application/cloudevents+json; charset=utf-8",
@@ -157,7 +154,7 @@ export class WebhookSink implements Sink {
     } catch (error) {
       if (stop.aborted) return stopped;
       if (limit.signal.aborted) return { type: "failed", reason: `no answer within ${attemptTimeoutMs / SECOND_MS} s` };
-      return { type: "failed", reason: reasonOf(error) };
+      return { type: "failed", reason: httpReason(error) };
     }
   }
 
@@ -249,27 +246,4 @@ function shownUrl({ origin, pathname, search }: URL): string {
   const [, first = "", ...more] = pathname.split("/");
   const isLonger = more.some((segment) => segment !== "");
   return `${origin}/${first}${isLonger ? "/…" : search === "" ? "" : "?…"}`;
-}
-
-const UNKNOWN_AUTHORITY = "its certificate is of no authority that the manager knows";
-
-/** What the system and OpenSSL call it, in our words. */
-const reasons: Partial<Record<string, string>> = {
-  ENOTFOUND: "its name has no address",
-  EAI_AGAIN: "its name cannot be looked up now",
-  ECONNREFUSED: "nobody listens there",
-  ECONNRESET: "it closed the connection without an answer",
-  ETIMEDOUT: "it cannot be reached",
-  EHOSTUNREACH: "it cannot be reached",
-  ENETUNREACH: "it cannot be reached",
-  DEPTH_ZERO_SELF_SIGNED_CERT: UNKNOWN_AUTHORITY,
-  SELF_SIGNED_CERT_IN_CHAIN: UNKNOWN_AUTHORITY,
-  UNABLE_TO_GET_ISSUER_CERT: UNKNOWN_AUTHORITY,
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: UNKNOWN_AUTHORITY,
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: UNKNOWN_AUTHORITY,
-};
-
-function reasonOf(error: unknown): string {
-  const known = reasons[systemCode(error) ?? ""];
-  return known ?? printable(error instanceof Error ? error.message : String(error)).slice(0, MAX_REASON_LENGTH);
 }

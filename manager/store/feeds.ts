@@ -149,6 +149,7 @@ export class Feeds {
 
   remove(sink: string): void {
     this.#statements.remove.run({ sink });
+    this.#statements.forgetSent.run({ sink });
   }
 
   names(): string[] {
@@ -190,6 +191,7 @@ function prepare(database: DatabaseSync) {
        RETURNING attempts`,
     ),
     remove: new Statement(database, "DELETE FROM feeds WHERE sink = :sink"),
+    forgetSent: new Statement(database, "DELETE FROM journal WHERE sink = :sink"),
     names: new Statement<{ sink: string }>(database, "SELECT sink FROM feeds ORDER BY sink"),
 
     park: new Statement(

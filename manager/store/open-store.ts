@@ -7,6 +7,7 @@ import { StoreThread } from "./store-thread.ts";
 import type {
   AuditQuery,
   FeedProgress,
+  JournalEntry,
   MessageToKeep,
   MirrorChange,
   ReceivedFromGuest,
@@ -14,6 +15,7 @@ import type {
   Store,
   StoredJob,
   StoredLifecycle,
+  StoredMonitor,
   StoredSubscription,
   StoredToken,
   StoredUser,
@@ -138,8 +140,16 @@ class ThreadedStore implements Store {
     return this.#thread.call("loadLifecycles");
   }
 
-  appendEvents(events: readonly NewEvent[], lifecycles: readonly StoredLifecycle[] = []) {
-    return this.#thread.call("appendEvents", events, lifecycles);
+  appendEvents(
+    events: readonly NewEvent[],
+    lifecycles: readonly StoredLifecycle[] = [],
+    monitors: readonly StoredMonitor[] = [],
+  ) {
+    return this.#thread.call("appendEvents", events, lifecycles, monitors);
+  }
+
+  loadMonitors(part: StoredMonitor["part"]) {
+    return this.#thread.call("loadMonitors", part);
   }
 
   eventsAfter(position: number, limit: number) {
@@ -184,6 +194,14 @@ class ThreadedStore implements Store {
 
   feedNames() {
     return this.#thread.call("feedNames");
+  }
+
+  journal(sink: string, since: number) {
+    return this.#thread.call("journal", sink, since);
+  }
+
+  saveJournalEntry(sink: string, entry: JournalEntry) {
+    return this.#thread.call("saveJournalEntry", sink, entry);
   }
 
   subscriptions() {

@@ -26,6 +26,26 @@ export const eventTables = `
 
   CREATE TABLE lifecycles (vm_id TEXT PRIMARY KEY, lifecycle TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
+  CREATE TABLE monitors (
+    vm_id TEXT NOT NULL,
+    part TEXT NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (vm_id, part)
+  ) STRICT, WITHOUT ROWID;
+
+  -- What Masakari was told, or is being told.
+  CREATE TABLE journal (
+    sink TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    vm_id TEXT NOT NULL,
+    event TEXT NOT NULL,
+    generated_at INTEGER NOT NULL,
+    sent_at INTEGER,
+    notification_id TEXT,
+    PRIMARY KEY (sink, event_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX journal_by_age ON journal (generated_at);
+
   CREATE TABLE feeds (
     sink TEXT PRIMARY KEY,
     position INTEGER NOT NULL,

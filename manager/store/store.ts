@@ -129,6 +129,27 @@ export interface StoredLifecycle {
   lifecycle: unknown;
 }
 
+/** What is known of a guest's health, or of its recoveries; only the part of manager/monitor/ it is of knows what is in it. */
+export interface StoredMonitor {
+  vmId: string;
+  part: "health" | "recovery";
+  state: unknown;
+}
+
+/** One notification to Masakari, or the intention to send it. */
+export interface JournalEntry {
+  eventId: string;
+  vmId: string;
+  /** Of its payload: `LIFECYCLE`. */
+  event: string;
+  /** `generated_time`, ms since 1970: the same for every attempt, by which Masakari knows one that it has already. */
+  generatedAt: number;
+  /** When it was taken; undefined while nobody knows. */
+  sentAt: number | undefined;
+  /** Masakari's own; undefined too when it had it already. */
+  notificationId: string | undefined;
+}
+
 /**
  * The log of events. `first` is the oldest that is kept, `last + 1` when none is; `last` is the newest ever written, 0
  * before there was one.
@@ -163,7 +184,7 @@ export interface StoredAttempt {
   type: string;
   at: number;
   attempt: number;
-  outcome: "delivered" | "failed" | "dead";
+  outcome: "delivered" | "failed" | "dead" | "obsolete";
   status: number | undefined;
   durationMs: number;
   error: string | undefined;
@@ -275,7 +296,13 @@ export interface Store {
   // -- events: what is kept above writes those that follow from it, in the same commit (KEY.*, MESSAGE.*, GUEST.*)
 
   /** Writes them to the log, and what they were made from. */
-  appendEvents(events: readonly NewEvent[], lifecycles?: readonly StoredLifecycle[]): Promise<Event[]>;
+  appendEvents(
+    events: readonly NewEvent[],
+    lifecycles?: readonly StoredLifecycle[],
+    monitors?: readonly StoredMonitor[],
+  ): Promise<Event[]>;
+  /** Gone with its VM. */
+  loadMonitors(part: StoredMonitor["part"]): Promise<StoredMonitor[]>;
   /** The oldest first, up to `limit`, or fewer when they are large. Only an empty answer says that there are no more. */
   eventsAfter(position: number, limit: number): Promise<Event[]>;
   /** Those that are still kept, in the order of the log; of dead letters that are parked again also what the log lost. */
@@ -302,6 +329,13 @@ export interface Store {
   removeFeed(sink: string): Promise<void>;
   /** The sinks that anything is kept for. */
   feedNames(): Promise<string[]>;
+
+  // -- notifications to Masakari
+
+  /** Of a sink, those generated since a time, the oldest first. */
+  journal(sink: string, since: number): Promise<JournalEntry[]>;
+  /** New, or what became of one. Old ones are removed with the sink's feed, and by {@link prune}. */
+  saveJournalEntry(sink: string, entry: JournalEntry): Promise<void>;
 
   // -- subscriptions and jobs
 

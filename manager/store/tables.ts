@@ -9,6 +9,7 @@ import { Feeds } from "./feeds.ts";
 import { Jobs } from "./jobs.ts";
 import { Messages } from "./messages.ts";
 import { Mirrors } from "./mirrors.ts";
+import { Monitors } from "./monitors.ts";
 import type { Answers, Operations } from "./operations.ts";
 import { Received } from "./received.ts";
 import type { SecretBox } from "./secret-box.ts";
@@ -28,6 +29,7 @@ export function operationsOn(database: DatabaseSync, options: TablesOptions): Op
   const feeds = new Feeds(database, log, limits);
   const subscriptions = new Subscriptions(database, secrets);
   const jobs = new Jobs(database);
+  const monitors = new Monitors(database, limits);
   const accounts = new AccountTables(database);
   const audit = new AuditTable(database, limits);
   return {
@@ -51,15 +53,17 @@ export function operationsOn(database: DatabaseSync, options: TablesOptions): Op
     },
     loadLifecycles: () => mirrors.loadLifecycles(),
     forgetVm: (vmId) => {
-      for (const table of [messages, received, mirrors]) table.forgetVm(vmId);
+      for (const table of [messages, received, mirrors, monitors]) table.forgetVm(vmId);
     },
     loadMirrors: () => mirrors.load(),
     saveMirrors: (changes) => {
       mirrors.save(changes);
     },
 
-    appendEvents: (events, lifecycles = []) => {
+    loadMonitors: (part) => monitors.load(part),
+    appendEvents: (events, lifecycles = [], changed = []) => {
       mirrors.saveLifecycles(lifecycles);
+      monitors.save(changed);
       return log.append(events);
     },
     eventsAfter: (position, limit) => log.after(position, limit),
@@ -78,6 +82,11 @@ export function operationsOn(database: DatabaseSync, options: TablesOptions): Op
       feeds.remove(sink);
     },
     feedNames: () => feeds.names(),
+
+    journal: (sink, since) => monitors.journal(sink, since),
+    saveJournalEntry: (sink, entry) => {
+      monitors.saveJournalEntry(sink, entry);
+    },
 
     subscriptions: () => subscriptions.all(),
     saveSubscription: (subscription) => {
@@ -109,6 +118,7 @@ export function operationsOn(database: DatabaseSync, options: TablesOptions): Op
     pruneVmAfter: (after, now) => pruneVmAfter(after, now, received, messages),
     pruneSomeAudit: (now) => audit.pruneSome(now),
     pruneSomeEvents: (now) => {
+      monitors.prune(now);
       const [events, deadLetters] = [log.pruneSome(now), feeds.pruneSome(now)];
       return { more: events.more || deadLetters.more };
     },

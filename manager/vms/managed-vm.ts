@@ -6,7 +6,7 @@ import { type GuestMessage, Link, type LinkOwner, type LinkStatus } from "../lin
 import { Mirror } from "../links/mirror.ts";
 import type { Allowance } from "../links/throttle.ts";
 import type { Log } from "../../shared/log.ts";
-import type { WireChange } from "../../shared/protocol/message.ts";
+import type { Result, WireChange } from "../../shared/protocol/message.ts";
 import { rfc3339 } from "../../shared/rfc3339.ts";
 import { Turns } from "../turns.ts";
 import type { VmMetrics } from "../metrics.ts";
@@ -18,6 +18,7 @@ import type {
   StoredMirror,
   WaitingMessage,
 } from "../store/store.ts";
+import { type Probe, unknown } from "../monitor/probe.ts";
 import type { Vm } from "./vm.ts";
 
 export interface GuestQuotas {
@@ -62,6 +63,8 @@ export class ManagedVm implements LinkOwner {
   /** Until when the mirror is known to be true, when the link is not up. */
   #asOf: number;
   #heardAt: number | undefined;
+  /** When the port was last seen to be closed in the guest, ms since 1970. */
+  #portClosedAt = 0;
   #pending = 0;
   #refusedLoggedAt = -Infinity;
   /** Some of what is not saved of the mirror happened while nobody listened. */
@@ -182,6 +185,7 @@ export class ManagedVm implements LinkOwner {
     this.#vm = vm;
     this.#inventory = inventory;
     this.#statusSince = statusSince;
+    if (vm.isOpenInGuest === false && before.isOpenInGuest !== false) this.#portClosedAt = Date.now();
     if (vm.channelPath !== this.#linkPath) {
       this.#linkPath = vm.channelPath;
       void this.#relinks.take(() => this.#relink(vm.channelPath));
@@ -189,6 +193,18 @@ export class ManagedVm implements LinkOwner {
       this.#link?.nudge();
     }
     if (vm.status !== before.status) this.#tellWatchers();
+  }
+
+  /** Whether its guest lives, by our agent. Never rejects; one at a time. */
+  async probe(timeoutMs: number): Promise<Probe> {
+    if (this.#link === undefined) return unknown(this.#vm.problem ?? "the VM has no channel");
+    if (this.#isPortClosed()) return unknown("no program in the guest has the port open");
+    return this.#link.probe(timeoutMs);
+  }
+
+  /** Rejects with RequestError, NoAnswerError. */
+  async stats(): Promise<Result<"stats">> {
+    return this.link.read("stats", {});
   }
 
   /** A message for this VM was kept. */
@@ -292,6 +308,11 @@ export class ManagedVm implements LinkOwner {
   }
 
   // The rest is our own.
+
+  /** Not every inventory tells when it is opened again; what came since does. */
+  #isPortClosed(): boolean {
+    return this.#vm.isOpenInGuest === false && (this.#link?.heardAt ?? 0) <= this.#portClosedAt;
+  }
 
   get #label() {
     return { vm: this.#vm.name, id: this.#vm.id };

@@ -15,9 +15,16 @@ export interface Vm {
   readonly isOpenInGuest?: boolean | undefined;
   /** Of a VM that is Paused, where the hypervisor can tell: somebody paused it, and it is not being saved or moved. */
   readonly isPausedByUser?: boolean | undefined;
+  /** QEMU's own guest agent (`org.qemu.guest_agent.0`), where it has one and runs. */
+  readonly guestAgent?: GuestAgent | undefined;
   /** Why it has no channel though it runs, in words: what to add to its definition. */
   readonly problem?: string | undefined;
 }
+
+/** How QEMU's guest agent is reached. libvirt holds its channel, and lets others ask through it. */
+export type GuestAgent = { isOpenInGuest?: boolean | undefined } & (
+  { via: "libvirt"; uri: string } | { via: "socket"; path: string }
+);
 
 export function vmRef({ id, name }: VmRef): VmRef {
   return { id, name };

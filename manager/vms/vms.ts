@@ -1,4 +1,5 @@
 /** All VMs the manager knows, by what the inventory says of them, and who may see which. */
+import { isDeepStrictEqual } from "node:util";
 import type { VmSelection } from "../../shared/api/schemas.ts";
 import { CommandError, usageError } from "../../shared/cli/failure.ts";
 import { isPattern, matchesVm } from "../../shared/vm-pattern.ts";
@@ -8,6 +9,7 @@ import type { InventoryChange } from "../inventory/inventory.ts";
 import { ManagedVm, type ManagedVmOptions } from "./managed-vm.ts";
 import type { Metrics } from "../metrics.ts";
 import type { StoredMirror, StoredVm } from "../store/store.ts";
+import type { Vm } from "./vm.ts";
 
 export interface VmsOptions extends Omit<ManagedVmOptions, "metrics"> {
   metrics: Metrics;
@@ -34,7 +36,7 @@ export class Vms {
     const mirrorOf = new Map(mirrors.map((mirror) => [mirror.vmId, mirror]));
     for (const { vm, inventory, statusSince } of known) {
       const status = inventory === NO_INVENTORY ? vm.status : "Unknown";
-      const seed = { vm: { ...vm, status, channelPath: undefined }, inventory, statusSince };
+      const seed = { vm: { ...vm, status, channelPath: undefined, guestAgent: undefined }, inventory, statusSince };
       vms.#add(seed, mirrorOf.get(vm.id), pending[vm.id] ?? 0);
     }
     return vms;
@@ -58,11 +60,12 @@ export class Vms {
     if (before?.vm.status !== vm.status) {
       log.info("vm", { vm: vm.name, id: vm.id, status: vm.status, was: before?.vm.status });
     }
+    const isSaved = before !== undefined && isSameButForGuestAgent(known, before);
     const managed = before ?? this.#add(known, undefined, 0);
     this.#dropName(managed);
     managed.describe(vm, inventory, statusSince);
     this.#addName(managed);
-    store.saveVms([{ vm, inventory, statusSince }]).catch(failed);
+    if (!isSaved) store.saveVms([{ vm, inventory, statusSince }]).catch(failed);
   }
 
   /** By name. */
@@ -133,7 +136,14 @@ export class Vms {
 
 /** A VM that no inventory has any more has been stopped, as far as anybody can tell; what is kept for it stays. */
 function removed({ vm }: InventoryChange): StoredVm {
-  return { vm: { ...vm, status: "Stopped", channelPath: undefined }, inventory: NO_INVENTORY, statusSince: Date.now() };
+  const stopped: Vm = { ...vm, status: "Stopped", channelPath: undefined, guestAgent: undefined };
+  return { vm: stopped, inventory: NO_INVENTORY, statusSince: Date.now() };
+}
+
+/** A guest can open and close its guest agent's port all day, and no manager reads from its store whether it was open. */
+function isSameButForGuestAgent(one: StoredVm, { vm, inventory, statusSince }: StoredVm): boolean {
+  const isSameSource = one.inventory === inventory && one.statusSince === statusSince;
+  return isSameSource && isDeepStrictEqual({ ...one.vm, guestAgent: undefined }, { ...vm, guestAgent: undefined });
 }
 
 function unknownVm(name: string): CommandError {

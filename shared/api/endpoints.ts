@@ -6,6 +6,7 @@ import * as z from "zod/mini";
 import { count, key, messageId, prefix, requests } from "../protocol/message.ts";
 import { madeOnUse } from "../protocol/made-on-use.ts";
 import * as events from "./event-schemas.ts";
+import * as monitor from "./monitor-schemas.ts";
 import * as schemas from "./schemas.ts";
 
 /** Where it is served unless the configuration says otherwise. */
@@ -128,6 +129,26 @@ export const endpoints = madeOnUse({
     summary: "One round trip to the agent",
     params: vm,
     answer: schemas.pingAnswer,
+  }),
+  statsVm: () => ({
+    method: "GET",
+    path: "/v1/vms/:vm/stats",
+    summary: "Load, memory and disks of the guest, now",
+    params: vm,
+    answer: requests.stats.result,
+  }),
+  listHealth: () => ({
+    method: "GET",
+    path: "/v1/monitor",
+    summary: "How the guests are",
+    answer: z.object({ vms: z.array(monitor.vmHealth) }),
+  }),
+  showHealth: () => ({
+    method: "GET",
+    path: "/v1/vms/:vm/monitor",
+    summary: "How one guest is, and its applications",
+    params: vm,
+    answer: monitor.vmHealth,
   }),
   sendFleet: () => ({
     method: "POST",

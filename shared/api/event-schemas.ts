@@ -100,9 +100,9 @@ export const deadLetter = z.object({ event, attempts: count, error: z.string(), 
 export type DeadLetter = z.infer<typeof deadLetter>;
 
 export const sink = z.object({
-  /** `config:NAME`, `notify:ID`, or `SUBSCRIPTION.N` for its N-th endpoint. */
+  /** `config:NAME`, `recovery:NAME`, `notify:ID`, or `SUBSCRIPTION.N` for its N-th endpoint. */
   id: shortText,
-  type: z.enum(["amqp", "notify", "webhook", "mail", "sms", "command"]),
+  type: z.enum(["amqp", "notify", "webhook", "mail", "sms", "command", "masakari", "recovery"]),
   /** Where it leads, without passwords. */
   target: z.string(),
   state: z.enum(["connected", "disconnected", "idle", "disabled"]),
@@ -124,7 +124,8 @@ export const deliveryAttempt = z.object({
   type: shortText,
   at: time,
   attempt: count,
-  outcome: z.enum(["delivered", "failed", "dead"]),
+  /** `obsolete`: what it tells was over before it could be told. */
+  outcome: z.enum(["delivered", "failed", "dead", "obsolete"]),
   /** HTTP's status, where there was one. */
   status: z.optional(z.int()),
   durationMs: z.number(),

@@ -233,7 +233,13 @@ export const changedBatch = z.object({
 });
 export type ChangedBatch = z.infer<typeof changedBatch>;
 
-export const pingAnswer = z.object({ vm: vmRef, roundTripMs: z.number(), uptimeMs: count });
+export const pingAnswer = z.object({
+  vm: vmRef,
+  roundTripMs: z.number(),
+  uptimeMs: count,
+  /** Left out where the agent watches none. */
+  applications: requests.ping.result.shape.applications,
+});
 export type PingAnswer = z.infer<typeof pingAnswer>;
 
 // ---- Many VMs at once

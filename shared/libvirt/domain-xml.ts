@@ -1,6 +1,7 @@
 /** Reads what matters here from libvirt's domain XML (https://libvirt.org/formatdomain.html#channel). */
 import { XMLParser } from "fast-xml-parser";
 import * as z from "zod/mini";
+import { GUEST_AGENT_CHANNEL_NAME } from "../channel-name.ts";
 
 /** An element without attributes and children is read as an empty string, and says as much as none. */
 const perhaps = <T extends z.ZodMiniType>(element: T) => z.catch(z.optional(element), undefined);
@@ -32,6 +33,8 @@ export interface Domain {
   name: string;
   uuid: string | undefined;
   channel: DomainChannel | undefined;
+  /** That of QEMU's own guest agent, wherever it stands among the channels. */
+  guestAgent: DomainChannel | undefined;
 }
 
 const parser = new XMLParser({
@@ -47,9 +50,9 @@ export function readDomain(xml: string, channelName: string): Domain | undefined
   const parsed = document.safeParse(parseXml(xml));
   if (!parsed.success) return undefined;
   const { name, uuid, devices } = parsed.data.domain;
-  const elements = devices?.channel ?? [];
-  const channels = elements.map(readChannel).filter((candidate) => candidate?.name === channelName);
-  return { name, uuid, channel: channels[0]?.channel };
+  const channels = (devices?.channel ?? []).map(readChannel);
+  const named = (wanted: string) => channels.find((candidate) => candidate?.name === wanted)?.channel;
+  return { name, uuid, channel: named(channelName), guestAgent: named(GUEST_AGENT_CHANNEL_NAME) };
 }
 
 function readChannel(element: unknown): { name: string | undefined; channel: DomainChannel } | undefined {

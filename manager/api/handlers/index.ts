@@ -8,6 +8,7 @@ import { healthHandlers } from "./health.ts";
 import { imageHandlers } from "./images.ts";
 import { keyHandlers } from "./keys.ts";
 import { messageHandlers } from "./messages.ts";
+import { monitorHandlers } from "./monitor.ts";
 import { sinkHandlers } from "./sinks.ts";
 import { subscriptionHandlers } from "./subscriptions.ts";
 import { tokenHandlers } from "./tokens.ts";
@@ -20,6 +21,7 @@ export function handlersOf(service: Service): Handlers {
     ...keyHandlers(service),
     ...messageHandlers(service),
     ...fleetHandlers(service),
+    ...monitorHandlers(service),
     ...eventHandlers(service),
     ...sinkHandlers(service),
     ...subscriptionHandlers(service),

@@ -1,7 +1,9 @@
 import type { Service } from "../../service/service.ts";
 import type { Handlers } from "../handler.ts";
 
-export function vmHandlers(service: Service): Handlers<"listVms" | "showVm" | "forgetVm" | "infoVm" | "pingVm"> {
+type VmEndpoint = "listVms" | "showVm" | "forgetVm" | "infoVm" | "pingVm" | "statsVm";
+
+export function vmHandlers(service: Service): Handlers<VmEndpoint> {
   return {
     listVms: ({ who }) => ({ vms: service.listVms(who) }),
     showVm: ({ who, params }) => service.showVm(who, params.vm),
@@ -11,5 +13,6 @@ export function vmHandlers(service: Service): Handlers<"listVms" | "showVm" | "f
     },
     infoVm: ({ who, params }) => service.info(who, params.vm),
     pingVm: ({ who, params }) => service.ping(who, params.vm),
+    statsVm: ({ who, params }) => service.stats(who, params.vm),
   };
 }

@@ -2,7 +2,7 @@
 import { CommandError } from "../../../shared/cli/failure.ts";
 import type { Log } from "../../../shared/log.ts";
 import type { Sink } from "../../sinks/sink.ts";
-import type { FeedState, Store, StoredFeed } from "../../store/store.ts";
+import type { FeedState, Store, StoredAttempt, StoredFeed } from "../../store/store.ts";
 import { Turns } from "../../turns.ts";
 import { type Event, managerEvent, type NewEvent } from "../event.ts";
 import type { EventLog } from "../event-log.ts";
@@ -28,7 +28,7 @@ export interface DispatcherOptions {
   log: EventLog;
   /** Where changes of state are told. */
   logger: Log;
-  attempted: (sink: string, outcome: "delivered" | "failed" | "dead") => void;
+  attempted: (sink: string, outcome: StoredAttempt["outcome"]) => void;
   failed: (error: unknown) => void;
   /** Milliseconds since 1970. */
   now?: () => number;
@@ -173,7 +173,7 @@ export class Dispatcher implements FeedOwner {
     this.#publish(managerEvent("SINK.MISSED", this.#now(), { about: id, data }));
   }
 
-  attempted({ id }: Feed, outcome: "delivered" | "failed" | "dead"): void {
+  attempted({ id }: Feed, outcome: StoredAttempt["outcome"]): void {
     this.#options.attempted(id, outcome);
   }
 

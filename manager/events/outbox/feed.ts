@@ -2,8 +2,8 @@
  * One sink's way through the log of events: each event that it wants, at least once, those of one resource in their order.
  *
  * What fails is parked and tried again on the sink's schedule, and the later ones of its resource wait behind it; those of
- * others go on. After the last attempt it is a dead letter. When nothing at all can be delivered, the feed waits where it
- * is: the log keeps the rest.
+ * others go on. After the last attempt it is a dead letter. What the sink postpones is parked too, and what it calls
+ * obsolete is done with. When nothing at all can be delivered, the feed waits where it is: the log keeps the rest.
  */
 import { aborted } from "../../../shared/abort.ts";
 import { unreachable } from "../../../shared/protocol/errors.ts";
@@ -375,6 +375,13 @@ export class Feed {
       case "rejected":
         this.#bury(entry, attempted, outcome.reason, changes);
         return true;
+      case "postponed":
+        this.#postpone(entry, outcome, changes);
+        return true;
+      case "obsolete":
+        if (parked !== undefined) this.#unpark(parked, changes);
+        this.#noteAttempt(entry, attempted, "obsolete", changes);
+        return true;
       case "held":
         // Behind one that was parked just now; otherwise there is nothing that it would wait for.
         if (parked !== undefined || !this.#lanes.has(event.resourceUUID)) return false;
@@ -422,6 +429,16 @@ export class Feed {
     const dueAt = Math.round(now() + Math.max(delayMs * (1 + JITTER * random()), retryAfterMs));
     this.#park({ ...this.#parkedNow(entry.event, attempts), dueAt, error: bounded(reason) }, changes.park);
     this.#noteAttempt(entry, attempted, "failed", changes);
+  }
+
+  /** Nothing was tried, so that nothing is counted. The later ones of its resource wait behind it. */
+  #postpone(
+    { event, parked }: Entry,
+    { reason, forMs }: Extract<Outcome, { type: "postponed" }>,
+    changes: Changes,
+  ): void {
+    const dueAt = Math.round(this.#options.now() + forMs);
+    this.#park({ ...this.#parkedNow(event, parked?.attempts ?? 0), dueAt, error: bounded(reason) }, changes.park);
   }
 
   #countFailure(reason: string): void {
@@ -501,6 +518,7 @@ export class Feed {
     changes: Changes,
   ): void {
     const { id: eventId, type, data } = entry.event;
+    const words = wordsOf(outcome);
     const attempt: StoredAttempt = {
       eventId,
       type,
@@ -509,7 +527,7 @@ export class Feed {
       outcome: became,
       status: "status" in outcome ? outcome.status : undefined,
       durationMs,
-      error: "reason" in outcome ? bounded(outcome.reason) : undefined,
+      error: words === undefined ? undefined : bounded(words),
     };
     if (this.sink.keepsAttempts) changes.attempts.push(attempt);
     if (type === "SINK.TEST") this.#tests.get(data["test"])?.(attempt);
@@ -540,6 +558,11 @@ export class Feed {
 
 /** A sink that answers for fewer events than it was given. */
 const NOT_ANSWERED: Attempted = { outcome: { type: "unavailable", reason: "no answer for this event" }, durationMs: 0 };
+
+function wordsOf(outcome: Outcome): string | undefined {
+  if (outcome.type === "delivered") return outcome.note;
+  return "reason" in outcome ? outcome.reason : undefined;
+}
 
 function bounded(text: string): string {
   return text.slice(0, MAX_REASON_LENGTH).toWellFormed();
