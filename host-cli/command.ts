@@ -3,6 +3,7 @@ import type { Role } from "../shared/api/schemas.ts";
 import type { Condition, RevisionArgument } from "../shared/cli/arguments.ts";
 import type { EntryAttributes, ValueSource } from "../shared/cli/value-sources.ts";
 import type { EventCommand } from "./event-command.ts";
+import type { CheckCommand, MonitorCommand, MonitorTableCommand } from "./monitor-command.ts";
 
 /** Which VM, and where its channel is to be looked for: the first of socket, directory and libvirt that is given. */
 export interface Target {
@@ -179,7 +180,15 @@ export interface HealthCommand extends CommonOptions {
 
 /** Asks about one VM, through either door. */
 export type VmCommand =
-  SetCommand | GetCommand | DeleteCommand | ClearCommand | ListCommand | WatchCommand | WaitCommand | PlainCommand;
+  | SetCommand
+  | GetCommand
+  | DeleteCommand
+  | ClearCommand
+  | ListCommand
+  | WatchCommand
+  | WaitCommand
+  | PlainCommand
+  | CheckCommand;
 
 /** Asks the manager itself. */
 export type ManagerCommand =
@@ -192,6 +201,8 @@ export type ManagerCommand =
   | TokenCommand
   | AuditCommand
   | HealthCommand
+  | MonitorCommand
+  | MonitorTableCommand
   | EventCommand;
 
 export type Command = VmCommand | ManagerCommand;

@@ -226,7 +226,7 @@ function saveAction(word: WordOf<"save">, { operands, own }: Words, common: Comm
 function newSave({ to, authorEmail, format, disk, wait }: OwnOptions, common: CommonOptions): SaveAction {
   const vm = neededVm(common);
   if (to === undefined) throw usageError("save: where to? --to DIR, which the manager's configuration has to allow");
-  const image = { authorEmail, format: format as ImageFormat | undefined, disk };
+  const image = { authorEmail, format: format as ImageFormat | undefined, disk: disk as string | undefined };
   return { type: "save", vm, directory: to, ...image, waits: wait === true };
 }
 

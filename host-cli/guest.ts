@@ -2,9 +2,10 @@
  * What a command can ask of a VM's agent, by whichever door: straight over the VM's channel (direct/) or through a manager
  * (managed/). Failures are CommandError, the same codes by both; an Interruption ends whatever is under way.
  */
-import type { ChangeMethod, MessageState, PendingChange, Receipt } from "../shared/api/schemas.ts";
+import type { VmHealth } from "../shared/api/monitor-schemas.ts";
+import type { ChangeMethod, MessageState, PendingChange, PingAnswer, Receipt } from "../shared/api/schemas.ts";
 import type { RevisionArgument } from "../shared/cli/arguments.ts";
-import type { CommandError } from "../shared/cli/failure.ts";
+import { CommandError } from "../shared/cli/failure.ts";
 import type { WholeList } from "../shared/list-all.ts";
 import type { NotificationParams, Params, Result } from "../shared/protocol/message.ts";
 import type { SendingOptions } from "./command.ts";
@@ -28,6 +29,18 @@ export interface Sent<M extends ChangeMethod> {
   receipt?: Receipt;
 }
 
+export type Pong = Omit<PingAnswer, "vm">;
+
+/**
+ * The guest itself does not answer, or does not run. What is between it and us works, as far as can be told: not so where
+ * a plain `unreachable` is thrown.
+ */
+export class SilentGuestError extends CommandError {
+  constructor(message: string, details: Record<string, unknown>, options?: ErrorOptions) {
+    super("unreachable", message, details, options);
+  }
+}
+
 export type Changed = Pick<NotificationParams<"changed">, "epoch" | "revision" | "more" | "resync" | "changes">;
 
 export interface WatchRequest {
@@ -48,7 +61,10 @@ export interface Guest extends AsyncDisposable {
   /** All entries with the prefix, true for one revision. */
   list(prefix: string): Promise<Answered<WholeList>>;
   info(): Promise<Result<"info">>;
-  ping(): Promise<{ roundTripMs: number; uptimeMs: number }>;
+  ping(): Promise<Pong>;
+  stats(): Promise<Result<"stats">>;
+  /** What is known of its health; undefined where nobody watches it. */
+  health(): Promise<VmHealth | undefined>;
 
   /** `unconfirmed` when no answer comes: it may or may not be done. */
   send<M extends ChangeMethod>(method: M, params: Params<M>, options?: SendingOptions): Promise<Sent<M>>;

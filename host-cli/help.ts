@@ -19,6 +19,7 @@ const EXAMPLES = `Examples:
   vmmessage watch -v web1 --json
   vmmessage -v web1 -k job -V 42 --wait-ack --timeout 1h      till a program in the guest acknowledges it
   vmmessage doctor -v web1                                    what is missing when nothing answers
+  vmmessage check -v web1 --cpu 80,90 --disk 85,95            for Nagios: one line, and exit codes of its own
 
 Through a manager (vmmessaged):
   vmmessage -v 'web*' -k com.example.role -V frontend         many VMs, one line for each
@@ -26,6 +27,7 @@ Through a manager (vmmessaged):
   vmmessage -v web1 -k job -V 42 --expires 1h                 waits for a VM that is away, an hour at most
   vmmessage -u admin -p - -h manager.example.com -v web1 -q com.example.ready
   vmmessage vms
+  vmmessage monitor                                           how the guests are, those with problems first
 
 Events:
   vmmessage events -v web1 --follow                           what happens to a VM and its keys
@@ -56,6 +58,24 @@ export const COMMAND_EXAMPLES: Readonly<Record<string, string>> = {
   vms: `Examples:
   vmmessage vms
   vmmessage vms 'web*' --json`,
+  check: `Examples:
+  vmmessage check -v web1                                     whether it answers, and is healthy
+  vmmessage check -v web1 --cpu 90 --memory 80,90             critical; warning and critical
+  vmmessage check -v web1 --disk 80,90 --disk /var=70,85      every disk, and one of them by itself
+  vmmessage check -v web1 --load 4,8 --applications
+
+Thresholds are CRITICAL or WARNING,CRITICAL; a value at or over one raises the alarm. It prints one line,
+VMMESSAGE STATE - TEXT|PERFDATA, as the Monitoring Plugins Development Guidelines have it.
+
+Exit codes of a check, in place of those of other commands:
+  0  OK
+  1  WARNING
+  2  CRITICAL  also a guest that does not answer or does not run
+  3  UNKNOWN   it could not be found out: no such VM, no manager, wrong usage, the channel held by another client`,
+  monitor: `Examples:
+  vmmessage monitor
+  vmmessage monitor -v web1
+  vmmessage monitor --table                                   what leads from one state to another; asks no manager`,
   messages: `Examples:
   vmmessage messages -v web1
   vmmessage messages -v web1 --received --limit 10`,

@@ -6,7 +6,7 @@ import { asFailure, CommandError, Interruption } from "../shared/cli/failure.ts"
 import { Output } from "../shared/cli/output.ts";
 import { exitCodes } from "../shared/protocol/errors.ts";
 import type { Context } from "./context.ts";
-import { parseArguments } from "./parse-arguments.ts";
+import { isCheck, parseArguments } from "./parse-arguments.ts";
 import { runCommand } from "./run-command.ts";
 
 const INTERRUPTED = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -30,9 +30,13 @@ async function main(): Promise<void> {
     assertUtf8Arguments(args);
     const parsed = parseArguments(args, { hostname: hostname(), environment: process.env });
     if (parsed.type === "text") process.stdout.write(parsed.text);
-    else await runCommand(parsed.command, context());
+    else if (parsed.command.name === "check") {
+      const { check } = await import("./commands/check.ts");
+      process.exitCode = await check(parsed.command, context());
+    } else await runCommand(parsed.command, context());
   } catch (error) {
-    end(asFailure(error));
+    if (isCheck(args)) await endCheck(asFailure(error));
+    else end(asFailure(error));
   }
 }
 
@@ -49,6 +53,14 @@ function context(): Context {
     uid: process.getuid?.() ?? 0,
     home: homedir(),
   };
+}
+
+/** A plugin says on stdout that it found out nothing, and has no other exit codes. */
+async function endCheck(error: unknown): Promise<void> {
+  const isSaid = error instanceof CommandError || error instanceof Interruption;
+  const { printFailedCheck } = await import("./commands/check.ts");
+  const style = args.includes("--json") ? "json" : args.includes("--quiet") ? "quiet" : "transcript";
+  process.exitCode = printFailedCheck(isSaid ? error : bug(error), output, style);
 }
 
 function end(error: unknown): void {

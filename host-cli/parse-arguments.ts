@@ -30,6 +30,7 @@ import {
   readsInput,
   VM_FILTERS,
 } from "./event-arguments.ts";
+import { checkCommand, monitorCommand } from "./monitor-arguments.ts";
 import { makeProgram } from "./program.ts";
 import type { CommandWord, Options, OwnOptions, Words } from "./words.ts";
 
@@ -52,6 +53,7 @@ const VM_COMMANDS: readonly string[] = [
   "info",
   "ping",
   "doctor",
+  "check",
 ] satisfies VmCommandWord[];
 
 /** What many VMs can be asked for at once. */
@@ -81,6 +83,17 @@ export function parseArguments(args: readonly string[], surroundings: Surroundin
   const program = makeProgram(words, (piece) => (text += piece));
   if (!parseWords(program, args)) return { type: "text", text };
   return { type: "command", command: toCommand(words, program.opts<Options>(), surroundings) };
+}
+
+/** Whether these are the words of a check, also when they are refused: as a plugin it has to say so in a way of its own. */
+export function isCheck(args: readonly string[]): boolean {
+  const { options } = makeProgram({ command: undefined, operands: [], values: [], own: {} }, () => undefined);
+  for (let index = 0; index < args.length; index += 1) {
+    const word = args[index] ?? "";
+    if (!word.startsWith("-")) return word === "check";
+    if (options.some((option) => option.required && [option.short, option.long].includes(word))) index += 1;
+  }
+  return false;
 }
 
 function toCommand(words: Words, options: Options, surroundings: Surroundings): Command {
@@ -138,6 +151,8 @@ function vmCommand(name: VmCommandWord, words: Words, options: Options, common: 
     case "ping":
     case "doctor":
       return { ...common, name };
+    case "check":
+      return checkCommand(words.own, common);
     default:
       return unreachable(name);
   }
@@ -182,6 +197,8 @@ function managerCommand(
       return { ...common, name: "audit", vm: common.target.vm, who, before, limit };
     case "health":
       return { ...common, name: "health" };
+    case "monitor":
+      return monitorCommand(own, common);
     default:
       return unreachable(word);
   }

@@ -6,6 +6,7 @@ import { version } from "../shared/version.ts";
 import { adderTo, count, group, limitOption, several } from "./adding-commands.ts";
 import { addEventCommands } from "./event-program.ts";
 import { DESCRIPTION, HELP_AFTER, USAGE } from "./help.ts";
+import { addCheckCommand, addMonitorCommand } from "./monitor-program.ts";
 import type { Words } from "./words.ts";
 
 /** @param print takes the texts of `--help` and `--version` */
@@ -111,6 +112,7 @@ function addVmCommands(program: Program, words: Words): void {
   command("info", "", "what the guest's agent says of itself");
   command("ping", "", "how fast the guest's agent answers");
   command("doctor", "", "find out why a VM does not answer");
+  addCheckCommand(program, words);
 }
 
 function addManagerCommands(program: Program, words: Words): void {
@@ -129,6 +131,7 @@ function addManagerCommands(program: Program, words: Words): void {
     .option("--before <id>", "only what came before this record", count)
     .addOption(limitOption());
   command("health", "", "what works in the manager and what does not");
+  addMonitorCommand(program, words);
 }
 
 function addUserCommands(users: Program, words: Words): void {

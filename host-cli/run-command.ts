@@ -1,9 +1,10 @@
 /** Carries a command out. Each command's file is loaded only when it is asked for. */
 import type { Command } from "./command.ts";
 import type { Context } from "./context.ts";
+import type { CheckCommand } from "./monitor-command.ts";
 
-/** Throws CommandError when the command fails, Interruption when a signal ended it. */
-export async function runCommand(command: Command, context: Context): Promise<void> {
+/** Throws CommandError when the command fails, Interruption when a signal ended it. A check has exit codes of its own. */
+export async function runCommand(command: Exclude<Command, CheckCommand>, context: Context): Promise<void> {
   switch (command.name) {
     case "set":
       return (await import("./commands/set.ts")).set(command, context);
@@ -43,6 +44,11 @@ export async function runCommand(command: Command, context: Context): Promise<vo
       return (await import("./commands/audit.ts")).audit(command, context);
     case "health":
       return (await import("./commands/health.ts")).health(command, context);
+    case "monitor":
+      return (await import("./commands/monitor.ts")).monitor(command, context);
+    case "monitor table":
+      (await import("./commands/monitor-table.ts")).printMonitorTable(command, context);
+      return;
     case "events":
       return (await import("./commands/events.ts")).events(command, context);
     case "event types":

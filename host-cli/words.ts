@@ -4,6 +4,7 @@ import type { Role } from "../shared/api/schemas.ts";
 import type { RevisionArgument } from "../shared/cli/arguments.ts";
 import type { ValueSource } from "../shared/cli/value-sources.ts";
 import type { EventCategory } from "../shared/event-types.ts";
+import type { DiskThresholds, Thresholds } from "./check/thresholds.ts";
 
 /** The options that all commands are parsed with; those that say keys and values go to {@link Words} in their order. */
 export interface Options {
@@ -59,12 +60,22 @@ interface EventOptions {
   contact?: string | false;
   to?: string;
   authorEmail?: string;
-  disk?: string;
+  /** Which one, or what is judged of them. */
+  disk?: string | DiskThresholds[];
   wait?: true;
 }
 
-/** The options of single commands of the manager. */
-export interface OwnOptions extends EventOptions {
+/** Those of the commands about guests' health. */
+interface HealthOptions {
+  table?: true;
+  cpu?: Thresholds;
+  memory?: Thresholds;
+  load?: Thresholds;
+  applications?: true;
+}
+
+/** The options of single commands. */
+export interface OwnOptions extends EventOptions, HealthOptions {
   received?: true;
   limit?: number;
   before?: number;
@@ -90,6 +101,7 @@ export type CommandWord =
   | "info"
   | "ping"
   | "doctor"
+  | "check"
   | "vms"
   | "forget"
   | "messages"
@@ -103,6 +115,7 @@ export type CommandWord =
   | "token revoke"
   | "audit"
   | "health"
+  | "monitor"
   | "events"
   | "sinks"
   | "sink show"

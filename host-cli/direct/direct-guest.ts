@@ -6,7 +6,7 @@ import type { Params, Result } from "../../shared/protocol/message.ts";
 import type { CommonOptions } from "../command.ts";
 import type { Context } from "../context.ts";
 import { findVm } from "../find-vm/find-vm.ts";
-import type { Guest, Sent, WatchRequest } from "../guest.ts";
+import type { Guest, Pong, Sent, WatchRequest } from "../guest.ts";
 import type { Expectations } from "../open-guest.ts";
 import { timeLimits } from "../timing.ts";
 import { sentences, type Transcript } from "../transcript.ts";
@@ -70,10 +70,18 @@ class DirectGuest implements Guest {
     return this.#agent.read("info", {});
   }
 
-  async ping(): Promise<{ roundTripMs: number; uptimeMs: number }> {
+  async ping(): Promise<Pong> {
     const startMs = performance.now();
-    const { uptimeMs } = await this.#agent.read("ping", {});
-    return { roundTripMs: Math.round((performance.now() - startMs) * 1_000) / 1_000, uptimeMs };
+    const answer = await this.#agent.read("ping", {});
+    return { roundTripMs: Math.round((performance.now() - startMs) * 1_000) / 1_000, ...answer };
+  }
+
+  stats(): Promise<Result<"stats">> {
+    return this.#agent.read("stats", {});
+  }
+
+  health(): Promise<undefined> {
+    return Promise.resolve(undefined);
   }
 
   async send<M extends ChangeMethod>(method: M, params: Params<M>): Promise<Sent<M>> {

@@ -9,12 +9,13 @@ import { RequestError } from "../../shared/protocol/errors.ts";
 import { type HelloResult, type Params, PROTOCOL_VERSIONS, type Result } from "../../shared/protocol/message.ts";
 import { unlessAborted } from "../../shared/abort.ts";
 import type { FoundVm } from "../find-vm/find-vm.ts";
+import { SilentGuestError } from "../guest.ts";
 import type { TimeLimits } from "../timing.ts";
 
 /** Between two attempts to connect while the socket's backlog is full. */
 const CONNECT_RETRY_MS = 100;
 
-type Read = "get" | "list" | "watch" | "ping" | "info";
+type Read = "get" | "list" | "watch" | "ping" | "info" | "stats";
 type Change = "set" | "delete" | "clear";
 
 export interface GreetingOptions
@@ -60,7 +61,7 @@ export class GreetedAgent implements AsyncDisposable {
 
   /** What silence means where no change is at stake. */
   readonly unreachable = (why: string): CommandError => {
-    return new CommandError("unreachable", `'${this.vm.name}' does not answer: ${why}`, { vm: this.vm.name });
+    return new SilentGuestError(`'${this.vm.name}' does not answer: ${why}`, { vm: this.vm.name });
   };
 
   /** Asks for something that changes nothing. Throws CommandError: `unreachable` when no answer comes. */
@@ -89,7 +90,7 @@ export class GreetedAgent implements AsyncDisposable {
     try {
       return await unlessAborted(this.#options.signal, Promise.race([work, endOf(this.#client)]));
     } catch (error) {
-      if (!isSilence(error)) throw asFailure(error);
+      if (!isSilence(error)) throw guestFailure(error);
       throw silent((await hasEnded(this.#client)) ? "the channel was closed" : "the time is up");
     }
   }
@@ -97,7 +98,7 @@ export class GreetedAgent implements AsyncDisposable {
 
 function socketOf({ name, status, socketPath }: FoundVm): string {
   if (status === "Running" && socketPath !== undefined) return socketPath;
-  throw new CommandError("unreachable", `the VM '${name}' is not running`, { vm: name, status });
+  throw new SilentGuestError(`the VM '${name}' is not running`, { vm: name, status });
 }
 
 async function connect(vm: FoundVm, path: string, signal: AbortSignal): Promise<Channel> {
@@ -115,13 +116,22 @@ async function connect(vm: FoundVm, path: string, signal: AbortSignal): Promise<
 
 async function whyNoConnection(error: unknown, vm: FoundVm, path: string): Promise<unknown> {
   const details = { vm: vm.name, socket: path };
+  const options = { cause: error };
   const failure = (code: CommandError["code"], message: string): CommandError =>
-    new CommandError(code, message, details, { cause: error });
+    new CommandError(code, message, details, options);
   switch (systemCode(error) ?? "") {
     case "ENOENT":
-      return failure("unreachable", `the channel's socket ${path} does not exist; is the VM '${vm.name}' running?`);
+      return new SilentGuestError(
+        `the channel's socket ${path} does not exist; is the VM '${vm.name}' running?`,
+        details,
+        options,
+      );
     case "ECONNREFUSED":
-      return failure("unreachable", `nobody listens on ${path}: the VM '${vm.name}' is off, or this is not its socket`);
+      return new SilentGuestError(
+        `nobody listens on ${path}: the VM '${vm.name}' is off, or this is not its socket`,
+        details,
+        options,
+      );
     case "EACCES":
     case "EPERM":
       return failure("not-permitted", `not permitted to open ${path}; run vmmessage as root or as the socket's group`);
@@ -152,14 +162,14 @@ async function whySilent(error: unknown, vm: FoundVm, path: string, options: Gre
   const details = { vm: vm.name, socket: path };
   if (error instanceof ChannelEndedError) {
     const message = `the channel ${path} was closed before the guest answered; did the VM '${vm.name}' stop?`;
-    return new CommandError("unreachable", message, details);
+    return new SilentGuestError(message, details);
   }
   const { findHolder } = await import("../../shared/channel-holder.ts");
   if ((await findHolder(path)) !== undefined) return held(vm, path);
   const hint = vm.isOpenInGuest === false ? " (libvirt says that nothing in the guest has the port open)" : "";
   const time = durationInWords(options.answerTimeoutMs);
   const remedy = "is vmmessage's agent installed and running in the guest?";
-  return new CommandError("unreachable", `no agent in '${vm.name}' answered within ${time}${hint}; ${remedy}`, details);
+  return new SilentGuestError(`no agent in '${vm.name}' answered within ${time}${hint}; ${remedy}`, details);
 }
 
 async function held(vm: FoundVm, path: string): Promise<CommandError> {
@@ -183,6 +193,13 @@ function hasEnded(client: Client): Promise<boolean> {
     setImmediate(resolve, false);
   });
   return Promise.race([client.ended.then(() => true), nextTurn]);
+}
+
+/** A guest that says that it cannot answer now is as one that says nothing. */
+function guestFailure(error: unknown): unknown {
+  const failure = asFailure(error);
+  if (!(failure instanceof CommandError) || failure.code !== "unreachable") return failure;
+  return new SilentGuestError(failure.message, failure.details, { cause: error });
 }
 
 /** No answer came or none will, as opposed to one that says no. */

@@ -3,6 +3,7 @@ import { statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { CommandError, systemCode, usageError } from "../../shared/cli/failure.ts";
 import type { Target } from "../command.ts";
+import { SilentGuestError } from "../guest.ts";
 import { CHANNEL_NAME } from "../../shared/channel-name.ts";
 
 /** A VM as it was found; not necessarily one that answers. */
@@ -42,8 +43,7 @@ function findInDirectory(name: string, directory: string): FoundVm {
     const socketPath = join(directory, candidate);
     if (isSocket(socketPath)) return { name, status: "Running", socketPath, foundIn: directory };
   }
-  throw new CommandError(
-    "unreachable",
+  throw new SilentGuestError(
     `there is no socket for '${name}' in ${directory} (looked for ${candidates.join(", ")}); is the VM running?`,
     { vm: name, directory },
   );

@@ -1,6 +1,7 @@
 /** A guest that is asked through a manager, which answers for it while it is away. */
 import * as z from "zod/mini";
 import { pause } from "../../shared/abort.ts";
+import type { VmHealth } from "../../shared/api/monitor-schemas.ts";
 import {
   type ChangeMethod,
   type NewMessage,
@@ -14,7 +15,15 @@ import type { Params, Result } from "../../shared/protocol/message.ts";
 import type { CommonOptions, SendingOptions } from "../command.ts";
 import type { Context } from "../context.ts";
 import type { ManagerAddress } from "../door.ts";
-import type { Answered, Changed, Guest, Sent, WatchRequest } from "../guest.ts";
+import {
+  type Answered,
+  type Changed,
+  type Guest,
+  type Pong,
+  type Sent,
+  SilentGuestError,
+  type WatchRequest,
+} from "../guest.ts";
 import type { Expectations } from "../open-guest.ts";
 import { pendingInWords } from "../origin.ts";
 import { holdBackMs, WAIT_TIMEOUT_MS } from "../timing.ts";
@@ -93,12 +102,21 @@ class ManagedGuest implements Guest {
   }
 
   info(): Promise<Result<"info">> {
-    return this.#manager.read("infoVm", { params: this.#params });
+    return this.#askGuest(() => this.#manager.read("infoVm", { params: this.#params }));
   }
 
-  async ping(): Promise<{ roundTripMs: number; uptimeMs: number }> {
-    const { roundTripMs, uptimeMs } = await this.#manager.read("pingVm", { params: this.#params });
-    return { roundTripMs, uptimeMs };
+  async ping(): Promise<Pong> {
+    const asked = { params: this.#params };
+    const { roundTripMs, uptimeMs, applications } = await this.#askGuest(() => this.#manager.read("pingVm", asked));
+    return { roundTripMs, uptimeMs, applications };
+  }
+
+  stats(): Promise<Result<"stats">> {
+    return this.#askGuest(() => this.#manager.read("statsVm", { params: this.#params }));
+  }
+
+  health(): Promise<VmHealth> {
+    return this.#manager.read("showHealth", { params: this.#params });
   }
 
   async send<M extends ChangeMethod>(method: M, params: Params<M>, options?: SendingOptions): Promise<Sent<M>> {
@@ -152,6 +170,19 @@ class ManagedGuest implements Guest {
     this.#closing.abort();
     this.#manager[Symbol.dispose]();
     return Promise.resolve();
+  }
+
+  /** The manager has told of the VM at once: when it lets the time run out now, it waits for the guest. */
+  async #askGuest<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof CommandError) || error.code !== "unreachable") throw error;
+      if (!(error instanceof ManagerLostError))
+        throw new SilentGuestError(error.message, error.details, { cause: error });
+      if (!this.#manager.signal.aborted) throw error;
+      throw new SilentGuestError(`'${this.name}' does not answer: the time is up`, { vm: this.name }, { cause: error });
+    }
   }
 
   /** A key that is not there may wait to be set. */

@@ -122,6 +122,18 @@ describe("libvirt", () => {
     expect(outcome.stderr).toContain(sentence);
   });
 
+  it.each<[string, Libvirt, number, string]>([
+    ["a VM that is stopped is critical", { state: "shut off" }, 2, "CRITICAL - the VM 'web1' is not running"],
+    ["no such VM is unknown", { error: "Domain not found" }, 3, "UNKNOWN - libvirt: Domain not found"],
+    ["no channel of ours is unknown", { devices: "" }, 3, "UNKNOWN - "],
+    ["no daemon is unknown", { error: "Failed to connect socket" }, 3, "UNKNOWN - libvirt: Failed to connect socket"],
+  ])("for a check %s", async (_, known, code, sentence) => {
+    await libvirt(known);
+    const outcome = await inLibvirt("check", "-v", "web1");
+    expect(outcome).toMatchObject({ code, stderr: "" });
+    expect(outcome.stdout).toContain(`VMMESSAGE ${sentence}`);
+  });
+
   it("tells of a guest in which nothing has the port open", async () => {
     await libvirt({});
     await scriptedGuest(join(directory, "web1.sock"), { connected: deaf });

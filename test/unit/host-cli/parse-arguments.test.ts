@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Command } from "../../../host-cli/command.ts";
-import { parseArguments, type Surroundings } from "../../../host-cli/parse-arguments.ts";
+import { isCheck, parseArguments, type Surroundings } from "../../../host-cli/parse-arguments.ts";
 import { CommandError } from "../../../shared/cli/failure.ts";
 import { version } from "../../../shared/version.ts";
 
@@ -186,7 +186,37 @@ describe("a command line means", () => {
     ["save cancel i1", { action: { type: "cancel", id: "i1" } }],
   ];
 
-  it.each([...meanings, ...events])("%s", (words, expected) => {
+  const health: [words: string, command: object][] = [
+    ["monitor", { name: "monitor", vm: undefined }],
+    ["monitor -v web1 --json", { name: "monitor", vm: "web1", style: "json" }],
+    ["monitor --table", { name: "monitor table", style: "transcript" }],
+    [
+      "check -v web1",
+      {
+        name: "check",
+        request: { cpu: undefined, memory: undefined, disks: [], load: undefined, applications: false },
+      },
+    ],
+    [
+      "check -v web1 --cpu 90 --memory 80,90 --disk 80 --disk /var=70,85 --load 4,8 --applications --direct",
+      {
+        door: { via: "channel" },
+        request: {
+          cpu: { warning: undefined, critical: 90 },
+          memory: { warning: 80, critical: 90 },
+          disks: [
+            { path: undefined, critical: 80 },
+            { path: "/var", warning: 70, critical: 85 },
+          ],
+          load: { warning: 4, critical: 8 },
+          applications: true,
+        },
+      },
+    ],
+    ["check --socket /run/web1.sock --timeout 1.5 --cpu 90", { name: "check", timeoutMs: 1_500 }],
+  ];
+
+  it.each([...meanings, ...events, ...health])("%s", (words, expected) => {
     expect(parse(words)).toMatchObject(expected);
   });
 });
@@ -340,7 +370,21 @@ describe("refused with a sentence that helps", () => {
     ["save cancel", "missing required argument 'id'"],
   ];
 
-  it.each([...refusals, ...forTheManager, ...aboutEvents])("%s", (words, sentence) => {
+  const aboutHealth: [words: string, sentence: string][] = [
+    ["monitor --direct", "monitor asks the manager; a VM's channel cannot tell"],
+    ["monitor -v web1 --table", "--table stands alone"],
+    ["monitor web1", "too many arguments"],
+    ["check", "which VM? name it with -v VM, or its socket with --socket PATH"],
+    ["check -v web*", "check is for one VM; many can be asked with set, get, delete, clear and ping"],
+    ["check --all", "--all goes with set, get, delete, clear and ping, not with check"],
+    ["check -v web1 --cpu 90%", "it is not CRITICAL or WARNING,CRITICAL, as 90 or 80,90"],
+    ["check -v web1 --memory 90,80", "the warning, 90, is over the critical 80"],
+    ["check -v web1 --disk 80 --disk 90", "every disk has thresholds already"],
+    ["check -v web1 --cpu 90 --timeout 1", "--cpu is measured over 1 s; --timeout has to be longer"],
+    ["list -v web1 --cpu 90", "unknown option '--cpu'"],
+  ];
+
+  it.each([...refusals, ...forTheManager, ...aboutEvents, ...aboutHealth])("%s", (words, sentence) => {
     expect(refusal(words)).toMatch(/^usage: /);
     expect(refusal(words)).toContain(sentence);
   });
@@ -354,6 +398,22 @@ describe("refused with a sentence that helps", () => {
 
   it("an empty name of a VM", () => {
     expect(() => parseArguments(["ping", "-v", ""], HERE)).toThrow("cannot be empty");
+  });
+});
+
+describe("a check is told from other commands, also where it is refused", () => {
+  it.each([
+    ["check", true],
+    ["check -v web1 --cpu lots", true],
+    ["-v web1 --json --timeout x check", true],
+    ["--vm=web1 check --lost", true],
+    ["-v check ping", false],
+    ["-k check -V check", false],
+    ["-q check -v web1", false],
+    ["get check -v web1", false],
+    ["", false],
+  ])("%s: %s", (words, expected) => {
+    expect(isCheck(words.split(" "))).toBe(expected);
   });
 });
 
@@ -376,6 +436,15 @@ it("every command about events has examples", () => {
   for (const words of [...groups, "notify add", "subscription add", "subscription change", "sink redeliver"]) {
     expect(text(`${words} --help`), words).toMatch(/\nExamples:\n  vmmessage /);
   }
+});
+
+it("the commands about health are in the lists of commands, and have examples", () => {
+  const help = text("--help");
+  expect(help).toMatch(/\nCommands:\n[^]*\n {2}check .*Nagios[^]*\nCommands of the manager:\n[^]*\n {2}monitor /);
+  for (const words of ["check", "monitor"])
+    expect(text(`${words} --help`)).toContain(`Examples:\n  vmmessage ${words}`);
+  expect(text("check --help")).toContain("  3  UNKNOWN");
+  expect(text("check --help")).toMatch(/not\s+divided by processors/);
 });
 
 it("a command's own help names its words", () => {
