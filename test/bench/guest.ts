@@ -19,14 +19,14 @@ export class BenchGuest implements AsyncDisposable {
     this.#dir = dir;
   }
 
-  /** With an agent that keeps its keys on ext4. Returns when it answers. */
-  static async start(): Promise<BenchGuest> {
+  /** With an agent that keeps its keys on ext4. Returns when it answers. @param qemuArgs further ones */
+  static async start(qemuArgs: readonly string[] = []): Promise<BenchGuest> {
     const dir = await createTemporaryDirectory();
     const ports = [tmpfsAgentPort, qemuGaPort].flatMap((name) => {
       const chardev = `socket,id=${name},path=${dir}/${name},server=on,wait=off`;
       return ["-chardev", chardev, "-device", `virtserialport,chardev=${name},name=${name},id=p_${name}`];
     });
-    const guest = await startGuest({ agent: [], memoryMb: 384, qemuArgs: ports });
+    const guest = await startGuest({ agent: [], memoryMb: 384, qemuArgs: [...ports, ...qemuArgs] });
     await untilAgentAnswers(guest.channelPath);
     return new BenchGuest(guest, dir);
   }

@@ -5,7 +5,7 @@ import type { Figure } from "./figure.ts";
 import { type Progress, terminalProgress } from "./progress.ts";
 import { figuresJson, figuresTable } from "./report.ts";
 
-/** In the order in which they run. Loaded when asked for: only two of them need a virtual machine. */
+/** In the order in which they run. Loaded when asked for: only three of them need a virtual machine. */
 const parts: Record<string, (progress: Progress) => Promise<Figure[]>> = {
   vm: async (progress) => (await import("./vm-round-trips.ts")).vmFigures(progress),
   idle: async (progress) => (await import("./idle.ts")).idleFigures(progress),
@@ -13,12 +13,13 @@ const parts: Record<string, (progress: Progress) => Promise<Figure[]>> = {
   cli: async (progress) => (await import("./cli-start.ts")).cliFigures(progress),
   manager: async (progress) => (await import("./manager/figures.ts")).managerFigures(progress),
   events: async (progress) => (await import("./events/figures.ts")).eventsFigures(progress),
+  monitor: async (progress) => (await import("./monitor/figures.ts")).monitorFigures(progress),
   codec: async () => (await import("./codec.ts")).codecFigures(),
 };
 
 const help = `usage: node test/bench/main.ts [PART...] [--json FILE]
 
-Measures the project against programs that do the same, and prints a table; all parts take a quarter of an hour.
+Measures the project against programs that do the same, and prints a table; all parts take half an hour.
 
 Parts:
   vm      round trips host -> guest -> host in a virtual machine, against qemu-guest-agent and a C echo
@@ -27,6 +28,7 @@ Parts:
   cli     whole runs of agent and vmmessage, against a bare Node
   manager one manager with 1,000 simulated guests, against a bare program with as many sockets
   events  events to a broker and to webhooks, against bare programs that publish and post the same
+  monitor how soon a guest that fails is told of, against Masakari's monitor, and how even its pings are
   codec   encoding and decoding of messages, against JSON alone
 
 Options:

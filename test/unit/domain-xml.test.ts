@@ -18,7 +18,19 @@ it("finds our channel among others, with its socket and the state of the guest's
     name: "web1",
     uuid: "d2a8",
     channel: { type: "unix", socketPath: "/run/a&b.sock", state: "disconnected" },
+    guestAgent: { type: "unix", socketPath: "/run/qga.sock", state: "connected" },
   });
+});
+
+it.each([[[GUEST_AGENT, SPICE, OURS]], [[SPICE, OURS, GUEST_AGENT]], [[GUEST_AGENT]]])(
+  "finds QEMU's guest agent wherever it stands",
+  (channels) => {
+    expect(readDomain(domain(...channels), NAME)?.guestAgent?.state).toBe("connected");
+  },
+);
+
+it("a domain without QEMU's guest agent has none", () => {
+  expect(readDomain(domain(SPICE, OURS), NAME)).toMatchObject({ guestAgent: undefined });
 });
 
 it("finds it when it is the only one", () => {

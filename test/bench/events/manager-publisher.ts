@@ -8,7 +8,7 @@ import { EventLog } from "../../../manager/events/event-log.ts";
 import { Metrics } from "../../../manager/metrics.ts";
 import { AmqpSink } from "../../../manager/sinks/amqp-sink.ts";
 import { openStore } from "../../../manager/store/open-store.ts";
-import type { Store } from "../../../manager/store/store.ts";
+import type { Store, StoredAttempt } from "../../../manager/store/store.ts";
 import type { Log } from "../../../shared/log.ts";
 import { waitFor } from "../../vm/harness/wait-for.ts";
 import { numbered, sampleEvents } from "./sample-events.ts";
@@ -117,7 +117,7 @@ async function connectedSink(): Promise<AmqpSink> {
   return sink;
 }
 
-function attempted(sink: string, outcome: "delivered" | "failed" | "dead"): void {
+function attempted(sink: string, outcome: StoredAttempt["outcome"]): void {
   metrics.attempted(sink, outcome);
   if (outcome !== "delivered") failed(new Error("an event was not delivered"));
   unconfirmed -= 1;

@@ -9,7 +9,9 @@ export type FleetCommand =
   /** All guests set keys as fast as their channels take it, until they rest. */
   | { type: "change" }
   | { type: "rest" }
-  | { type: "flood" | "stop-flood" | "stop-reading"; guest: string }
+  | { type: "flood" | "stop-flood" | "stop-reading" | "hang"; guest: string }
+  /** Of all guests: what was counted of pings. */
+  | { type: "forget-pings" }
   | { type: "count" };
 
 export type FleetMessage = { type: "listening" } | { type: "obeyed"; counters: Record<string, GuestCounters> };

@@ -35,6 +35,12 @@ function obey(command: FleetCommand): void {
     case "stop-reading":
       guest(command.guest).stopReading();
       return;
+    case "hang":
+      guest(command.guest).hang();
+      return;
+    case "forget-pings":
+      for (const each of guests) each.forgetPings();
+      return;
     case "count":
       return;
   }

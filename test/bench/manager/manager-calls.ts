@@ -21,6 +21,11 @@ export class ManagerCalls {
     return links.up;
   }
 
+  /** The answer to a GET. */
+  async ask<T>(path: string): Promise<T> {
+    return JSON.parse(await this.#body("GET", path)) as T;
+  }
+
   async ping(vm: string): Promise<void> {
     await this.#body("POST", `/v1/vms/${vm}/ping`);
   }

@@ -5,12 +5,14 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
+import type { ApplicationHealth } from "../../../agent/applications/application-health.ts";
 import { Access } from "../../../agent/daemon/access.ts";
 import type { CacheStore } from "../../../agent/daemon/cache-store.ts";
 import { Connection } from "../../../agent/daemon/connection.ts";
 import type { KeyFiles } from "../../../agent/daemon/key-files.ts";
 import type { OutgoingQueue } from "../../../agent/daemon/outgoing-queue.ts";
 import type { AgentParts } from "../../../agent/handlers/context.ts";
+import { DiskSpaces } from "../../../agent/stats/disk-space.ts";
 import { type Channel, ChannelClosedError } from "../../../shared/channel.ts";
 import { socketChannel } from "../../../shared/channels/unix-socket.ts";
 import { NoAnswerError, type Peer } from "../../../shared/peer.ts";
@@ -43,7 +45,13 @@ export interface GuestCounters {
   /** Changes by a program in the guest. */
   changes: number;
   floodedBytes: number;
+  /** Of the host, and the shortest and longest time between two of them, since these were forgotten. */
+  pings: number;
+  shortestPauseMs: number;
+  longestPauseMs: number;
 }
+
+const NO_PINGS = { pings: 0, shortestPauseMs: Infinity, longestPauseMs: 0 };
 
 const program = Access.local("program");
 
@@ -54,7 +62,7 @@ export class SimulatedGuest {
   readonly #agentNonce = newNonce();
   readonly #server: Server;
   readonly #acknowledgements: Params<"acknowledge">[] = [];
-  readonly #counters: GuestCounters = { done: 0, taken: 0, changes: 0, floodedBytes: 0 };
+  readonly #counters: GuestCounters = { done: 0, taken: 0, changes: 0, floodedBytes: 0, ...NO_PINGS };
   #connection: Connection | undefined;
   /** The host's session, once it said that it takes acknowledgements. */
   #taker: Connection | undefined;
@@ -63,6 +71,8 @@ export class SimulatedGuest {
   #isDelivering = false;
   #flood = new AbortController();
   #isReading = true;
+  #isBeating = true;
+  #pingedAt = 0;
 
   constructor(name: string) {
     this.name = name;
@@ -71,7 +81,9 @@ export class SimulatedGuest {
       this.#connection?.watches.update();
       this.#acknowledge(done);
     });
-    this.#parts = partsOver(this.#store);
+    this.#parts = partsOver(this.#store, () => {
+      this.#countPing();
+    });
     this.#server = createServer({ pauseOnConnect: true }, (socket) => void this.#serve(socket));
   }
 
@@ -100,6 +112,16 @@ export class SimulatedGuest {
     this.#isReading = false;
   }
 
+  /** Neither reads nor says anything, as a machine that stands still. */
+  hang(): void {
+    this.stopReading();
+    this.#isBeating = false;
+  }
+
+  forgetPings(): void {
+    Object.assign(this.#counters, NO_PINGS);
+  }
+
   /** Says as much as the channel takes, till {@link stopFlood}. */
   async flood(): Promise<void> {
     const { signal } = (this.#flood = new AbortController());
@@ -115,6 +137,16 @@ export class SimulatedGuest {
 
   stopFlood(): void {
     this.#flood.abort();
+  }
+
+  #countPing(): void {
+    const now = performance.now();
+    const pauseMs = now - this.#pingedAt;
+    this.#pingedAt = now;
+    this.#counters.pings += 1;
+    if (this.#counters.pings === 1) return;
+    this.#counters.shortestPauseMs = Math.min(this.#counters.shortestPauseMs, pauseMs);
+    this.#counters.longestPauseMs = Math.max(this.#counters.longestPauseMs, pauseMs);
   }
 
   async #serve(socket: Socket): Promise<void> {
@@ -161,7 +193,7 @@ export class SimulatedGuest {
   }
 
   #beat({ peer }: Connection): void {
-    if (peer.session.session === undefined) return;
+    if (peer.session.session === undefined || !this.#isBeating) return;
     const { uptimeMs } = this.#parts.machine.now();
     peer.channel
       .write(peer.session.notify("heartbeat", { uptimeMs, ...this.#store.cache.cursor }))
@@ -237,7 +269,7 @@ class MemoryStore implements Pick<CacheStore, "change" | "markRead" | "renewEpoc
 }
 
 /** What the agent's handlers work with. Their classes keep to a disk; the handlers use no more of them than this. */
-function partsOver(store: MemoryStore): AgentParts {
+function partsOver(store: MemoryStore, pinged: () => void): AgentParts {
   const uuid = randomUUID();
   const bootId = randomUUID();
   return {
@@ -245,6 +277,8 @@ function partsOver(store: MemoryStore): AgentParts {
     store: store as unknown as CacheStore,
     queue: { messages: [], setAside: undefined } as unknown as OutgoingQueue,
     keyFiles: { problems: new Map() } as unknown as KeyFiles,
+    applications: { states: () => (pinged(), []), setAside: undefined } as unknown as ApplicationHealth,
+    disks: new DiskSpaces(),
     hostLink: { channelName: "simulated", isHostAttached: true, damagedFrames: 0 },
     announceRead: () => undefined,
   };

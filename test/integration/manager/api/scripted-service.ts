@@ -15,6 +15,8 @@ import {
   type Authenticator,
   TooManyAttemptsError,
 } from "../../../../manager/access/authenticator.ts";
+import type { VmHealth } from "../../../../shared/api/monitor-schemas.ts";
+import type { Result } from "../../../../shared/protocol/message.ts";
 import type { Principal } from "../../../../manager/access/principal.ts";
 import { mainSink, ScriptedEvents, ScriptedImages, ScriptedSinks, ScriptedSubscriptions } from "./scripted-events.ts";
 import type { Service, WatchEvent, WatchOptions } from "../../../../manager/service/service.ts";
@@ -31,6 +33,28 @@ export const web: VmSummary = {
   inventory: "file vms.json",
   link: { state: "up", since: NOW },
   pending: 0,
+};
+
+const health: VmHealth = {
+  vm: { id: web.id, name: web.name },
+  isMonitored: true,
+  state: "healthy",
+  since: NOW,
+  misses: 0,
+  agent: { result: "answered", at: NOW, answeredAt: NOW },
+  applications: [],
+  recovery: [],
+};
+
+const stats: Result<"stats"> = {
+  uptimeMs: 10,
+  loadAverage: [0.5, 0.25, 0],
+  cpus: 2,
+  cpuBusyMs: 100,
+  cpuIdleMs: 900,
+  memoryTotalBytes: 1024,
+  memoryAvailableBytes: 512,
+  disks: [{ path: "/", totalBytes: 100, availableBytes: 50 }],
 };
 
 const receipt: Receipt = {
@@ -76,6 +100,17 @@ export class ScriptedService implements Service {
   readonly sinks = new ScriptedSinks((...asked) => this.#asked(...asked));
   readonly subscriptions = new ScriptedSubscriptions((...asked) => this.#asked(...asked));
   readonly images = new ScriptedImages((...asked) => this.#asked(...asked));
+  readonly monitor = {
+    list: (who: Principal) => {
+      this.#note("monitor.list", who);
+      return [health];
+    },
+    show: (who: Principal, vm: string) => {
+      this.#note("monitor.show", who, vm);
+      known(vm);
+      return health;
+    },
+  };
 
   listVms(who: Principal): VmSummary[] {
     this.#note("listVms", who);
@@ -138,6 +173,11 @@ export class ScriptedService implements Service {
   async ping(who: Principal, vm: string) {
     await this.#asked("ping", who, vm);
     return { vm: head.vm, roundTripMs: 1.5, uptimeMs: 10 };
+  }
+
+  async stats(who: Principal, vm: string) {
+    await this.#asked("stats", who, vm);
+    return stats;
   }
 
   async send(who: Principal, vm: string, message: NewMessage, signal?: AbortSignal): Promise<Receipt> {

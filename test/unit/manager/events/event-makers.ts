@@ -1,7 +1,7 @@
 /** Events for tests, and a log of them in memory that behaves as the store's. */
 import { EventLog } from "../../../../manager/events/event-log.ts";
 import { type Event, type NewEvent, vmEvent } from "../../../../manager/events/event.ts";
-import type { FeedProgress, ParkedEvent, StoredFeed } from "../../../../manager/store/store.ts";
+import type { FeedProgress, ParkedEvent, StoredAttempt, StoredFeed } from "../../../../manager/store/store.ts";
 
 export const LOG_ID = "00112233445566aa";
 
@@ -15,6 +15,7 @@ export class EventsInMemory {
   readonly log = new EventLog(this, { id: LOG_ID, last: 0 });
   readonly feeds = new Map<string, StoredFeed>();
   readonly dead: { sink: string; position: number; error: string }[] = [];
+  readonly attempts: StoredAttempt[] = [];
   saves = 0;
 
   append(...news: NewEvent[]): Event[] {
@@ -71,12 +72,13 @@ export class EventsInMemory {
     return Promise.resolve();
   }
 
-  #save({ sink, state, park, unpark, dead }: FeedProgress): void {
+  #save({ sink, state, park, unpark, dead, attempts }: FeedProgress): void {
     const before = this.feeds.get(sink);
     const parked = new Map((before?.parked ?? []).map((event) => [event.position, event]));
     for (const event of park) parked.set(event.position, event);
     for (const position of [...unpark, ...dead.map((letter) => letter.position)]) parked.delete(position);
     this.dead.push(...dead.map(({ position, error }) => ({ sink, position, error })));
+    this.attempts.push(...attempts);
     const inOrder = [...parked.values()].sort((one, other) => one.position - other.position);
     const deadLetters = (before?.deadLetters ?? 0) + dead.length;
     this.feeds.set(sink, structuredClone({ sink, ...state, parked: inOrder, deadLetters }));

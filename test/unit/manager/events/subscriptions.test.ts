@@ -60,6 +60,8 @@ class Disk {
         config: () => config,
         mailer: new Mailer(() => config.mail),
         limits: newRateLimits(),
+        journal: { journal: () => Promise.resolve([]), saveJournalEntry: () => Promise.resolve() },
+        stands: () => true,
         log,
       },
       log,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { Inventory, type InventoryChange, type KnownVm } from "../../../../manager/inventory/inventory.ts";
 import type { InventorySink, InventorySource } from "../../../../manager/inventory/source.ts";
-import type { Vm } from "../../../../manager/vms/vm.ts";
+import type { GuestAgent, Vm } from "../../../../manager/vms/vm.ts";
 import { aborted } from "../../../../shared/abort.ts";
 
 const A = "aaaaaaaa-0000-4000-8000-000000000000";
@@ -108,6 +108,32 @@ describe("what a source says", () => {
       { type: "removed", previous: { status: "Paused" }, isResync: false },
     ]);
     expect(running.inventory.vms()).toEqual([]);
+  });
+
+  it("of the guest agent alone is told, once", async () => {
+    await using running = new TwoSources();
+    const { first } = running;
+    const tellings: (GuestAgent | undefined)[] = [
+      { via: "libvirt", uri: "qemu:///system", isOpenInGuest: false },
+      { via: "libvirt", uri: "qemu:///system", isOpenInGuest: true },
+      { via: "socket", path: "/run/qga.sock", isOpenInGuest: true },
+      { via: "socket", path: "/run/other.sock", isOpenInGuest: true },
+      undefined,
+    ];
+    first.sink.synchronized([vm(A)]);
+    for (const guestAgent of tellings) {
+      first.sink.changed(vm(A, { guestAgent }));
+      first.sink.changed(vm(A, { guestAgent: guestAgent && { ...guestAgent } }));
+    }
+    expect(running.changes.slice(1).map((change) => change.vm.guestAgent)).toEqual(tellings);
+  });
+
+  it("of the guest agent ends with the source that said it", async () => {
+    await using running = new TwoSources();
+    const { first, inventory } = running;
+    first.sink.synchronized([vm(A, { guestAgent: { via: "socket", path: "/run/qga.sock" } })]);
+    await inventory.remove("first");
+    expect(inventory.vms()[0]?.vm).toEqual(vm(A, { status: "Unknown", channelPath: undefined }));
   });
 
   it("again as a whole gives what is different, and what is gone", async () => {

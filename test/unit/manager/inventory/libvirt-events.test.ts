@@ -19,6 +19,15 @@ it("reads events of other kinds, with text and without", () => {
   expect(parseLibvirtEvent(watchdog)).toEqual({ at, kind: "watchdog", domain: "web1" });
 });
 
+it.each([
+  ["web1", "connected", "channel event"],
+  ["it's", "disconnected", "domain started"],
+  ["x': state: 'connected' reason: 'channel event", "disconnected", "channel event"],
+])("knows the domain of a guest agent's event: %s is %s by %s", (domain, state, reason) => {
+  const line = `${TIME}event 'agent-lifecycle' for domain '${domain}': state: '${state}' reason: '${reason}'`;
+  expect(parseLibvirtEvent(line)).toEqual({ at, kind: "agent-lifecycle", domain });
+});
+
 it("reads a time of another zone", () => {
   expect(parseLibvirtEvent("2026-11-21 01:21:34.030+0130: event 'reboot' for domain 'a'")?.at).toBe(at);
 });

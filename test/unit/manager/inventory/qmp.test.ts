@@ -128,8 +128,73 @@ describe("a QEMU that is followed", () => {
     expect(following.sockets).toEqual(["/run/vms/web1.sock", "/run/vms/web1.qmp"]);
   });
 
+  /** Gives it a second port, whose socket is /run/vms/other.sock. */
+  function plugIn(qemu: FakeQemu, device: string, name: string, filename = "unix:/run/vms/other.sock,server=on"): void {
+    const had = { ports: WELL["qom-list /machine/peripheral"], chardevs: WELL["query-chardev"] } as Record<
+      string,
+      object[]
+    >;
+    Object.assign(qemu.answers, {
+      "qom-list /machine/peripheral": [{ name: device, type: "child<virtserialport>" }, ...(had["ports"] ?? [])],
+      [`qom-get /machine/peripheral/${device} name`]: name,
+      [`qom-get /machine/peripheral/${device} chardev`]: "c1",
+      "query-chardev": [...(had["chardevs"] ?? []), { label: "c1", filename, "frontend-open": true }],
+    });
+  }
+
+  const GUEST_AGENT = "org.qemu.guest_agent.0";
+
+  it("is described with its guest agent, whose port is followed", async () => {
+    const qemu = await FakeQemu.listen();
+    plugIn(qemu, "qga0", GUEST_AGENT);
+    await using following = new Following(qemu);
+    const guestAgent = { via: "socket", path: "/run/vms/other.sock" };
+    expect(await following.untilTold(1)).toMatchObject({
+      channelPath: "/run/vms/web1.sock",
+      isOpenInGuest: false,
+      guestAgent: { ...guestAgent, isOpenInGuest: true },
+    });
+    qemu.announce("VSERPORT_CHANGE", { id: "qga0", open: false });
+    expect(await following.untilTold(2)).toMatchObject({ guestAgent: { ...guestAgent, isOpenInGuest: false } });
+    qemu.end();
+    await following.ended;
+    expect(following.vms.at(-1)).toMatchObject({ status: "Crashed" });
+    expect(following.vms.at(-1)?.guestAgent).toBeUndefined();
+  });
+
+  it("finds a guest agent that is plugged in later", async () => {
+    const qemu = await FakeQemu.listen();
+    await using following = new Following(qemu);
+    expect((await following.untilTold(1))?.guestAgent).toBeUndefined();
+    plugIn(qemu, "qga0", GUEST_AGENT);
+    qemu.announce("VSERPORT_CHANGE", { id: "qga0", open: true });
+    expect(await following.untilTold(2)).toMatchObject({ guestAgent: { isOpenInGuest: true } });
+  });
+
+  it("has its guest agent no more when that is unplugged", async () => {
+    const qemu = await FakeQemu.listen();
+    plugIn(qemu, "qga0", GUEST_AGENT);
+    await using following = new Following(qemu);
+    expect((await following.untilTold(1))?.guestAgent).toBeDefined();
+    qemu.answers["qom-list /machine/peripheral"] = WELL["qom-list /machine/peripheral"];
+    qemu.announce("DEVICE_DELETED", { device: "qga0", path: "/machine/peripheral/qga0" });
+    const vm = await following.untilTold(2);
+    expect(vm).toMatchObject({ channelPath: "/run/vms/web1.sock" });
+    expect(vm?.guestAgent).toBeUndefined();
+  });
+
+  it("whose guest agent has no listening Unix socket has none that can be asked", async () => {
+    const qemu = await FakeQemu.listen();
+    plugIn(qemu, "qga0", GUEST_AGENT, "unix:/run/vms/other.sock");
+    await using following = new Following(qemu);
+    const vm = await following.untilTold(1);
+    expect(vm).toMatchObject({ channelPath: "/run/vms/web1.sock", problem: undefined });
+    expect(vm?.guestAgent).toBeUndefined();
+  });
+
   it("says when the guest opens and closes its port, and no other's", async () => {
     const qemu = await FakeQemu.listen();
+    plugIn(qemu, "other", "com.redhat.spice.0");
     await using following = new Following(qemu);
     await following.untilTold(1);
     qemu.announce("VSERPORT_CHANGE", { id: "other", open: true });

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Link, type LinkStatus } from "../../../../manager/links/link.ts";
 import { Mirror } from "../../../../manager/links/mirror.ts";
 import { socketChannel } from "../../../../shared/channels/unix-socket.ts";
@@ -20,10 +20,16 @@ class ScriptedGuest {
   #peer: Peer<GuestSession> | undefined;
   watches = 0;
   refusesWatches = false;
+  connections = 0;
+  /** It reads nothing of connections from now on: somebody else is served. */
+  isMute = false;
+  pong: () => Promise<unknown> = () => Promise.resolve({ uptimeMs: 1_000 });
 
   constructor(path: string) {
     this.#server = createServer((socket) => {
       this.#socket = socket;
+      this.connections += 1;
+      if (this.isMute) return;
       this.#peer = new Peer(this.#session(), socketChannel(socket, "guest"), {
         answer: (asked) => this.#answer(asked),
       });
@@ -38,6 +44,17 @@ class ScriptedGuest {
 
   endWatch(): void {
     this.#write(this.#peer?.session.notify("watchEnded", { watch: this.watches, epoch, revision: 1 }));
+  }
+
+  notify(method: "heartbeat" | "stopping"): void {
+    const session = this.#peer?.session;
+    if (method === "stopping") this.#write(session?.notify(method, {}));
+    else this.#write(session?.notify(method, { uptimeMs: 2_000, epoch, revision: 1 }));
+  }
+
+  /** The channel ends, as with a new QEMU. */
+  drop(): void {
+    this.#socket?.destroy();
   }
 
   close(): void {
@@ -56,7 +73,7 @@ class ScriptedGuest {
   }
 
   #answer({ method }: Request): Promise<unknown> {
-    if (method === "ping") return Promise.resolve({ uptimeMs: 1_000 });
+    if (method === "ping") return this.pong();
     if (this.refusesWatches) return Promise.reject(new RequestError("failed", "not now"));
     this.watches += 1;
     return Promise.resolve({ watch: this.watches, epoch, revision: 1, resync: true });
@@ -135,5 +152,61 @@ test("only the last of the guest's watches counts", async () => {
   guest.changed({ watch: 2, revision: 3, changes: [{ ...entry, key: "next", revision: 3 }] });
   await vi.waitFor(() => {
     expect(mirror.list("", 0).map(({ key }) => key)).toEqual(["next", "whole"]);
+  });
+});
+
+const never = (): Promise<never> => new Promise(() => undefined);
+
+describe("a probe", () => {
+  const shop = { name: "shop", kind: "check", state: "ok", forMs: 5 } as const;
+
+  test("of a guest that answers has what its agent says of applications", async () => {
+    guest.pong = () => Promise.resolve({ uptimeMs: 1, applications: [shop] });
+    expect(await link.probe(2_000)).toEqual({ type: "answered", applications: [shop] });
+  });
+
+  test("of a guest that hangs is a miss, and the next is answered when it goes on", async () => {
+    const { pong } = guest;
+    guest.pong = never;
+    expect(await link.probe(50)).toEqual({ type: "missed" });
+    guest.pong = pong;
+    expect(await link.probe(2_000)).toMatchObject({ type: "answered" });
+  });
+
+  test("that is refused was answered", async () => {
+    guest.pong = () => Promise.reject(new RequestError("internal", "broken"));
+    expect(await link.probe(2_000)).toEqual({ type: "answered" });
+  });
+
+  test("is no miss while the guest says other things", async () => {
+    guest.pong = never;
+    const probe = link.probe(300);
+    guest.notify("heartbeat");
+    expect(await probe).toMatchObject({ type: "unknown", reason: expect.stringMatching(/speaks/) as unknown });
+  });
+
+  test("of an agent that was told to end is unknown, until it is greeted again", async () => {
+    guest.notify("stopping");
+    await untilState("silent");
+    expect(await link.probe(50)).toMatchObject({ type: "unknown", reason: "the agent was told to end" });
+    link.nudge();
+    await untilState("up");
+  });
+
+  test("on a new connection, on which nobody answered yet, is unknown", async () => {
+    guest.isMute = true;
+    guest.drop();
+    await vi.waitFor(() => {
+      expect(guest.connections).toBe(2);
+    });
+    expect(await link.probe(50)).toMatchObject({ type: "unknown" });
+  });
+
+  test("is unknown when the channel ends meanwhile", async () => {
+    guest.pong = never;
+    const probe = link.probe(200);
+    guest.isMute = true;
+    guest.drop();
+    expect(await probe).toMatchObject({ type: "unknown", reason: "the channel was closed" });
   });
 });

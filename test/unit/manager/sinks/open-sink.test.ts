@@ -26,6 +26,8 @@ describe("sinks to one number", () => {
       config: () => config,
       mailer: new Mailer(() => undefined),
       limits: newRateLimits(),
+      journal: { journal: () => Promise.resolve([]), saveJournalEntry: () => Promise.resolve() },
+      stands: () => true,
       log,
     };
     const outcomeOfOne = async (guard: TargetGuard | undefined) => {

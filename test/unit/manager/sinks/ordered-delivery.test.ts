@@ -36,7 +36,14 @@ describe("a delivery", () => {
     expect(tried.filter(({ resourceUUID }) => resourceUUID === web1.id)).toEqual([events[0], events[2]]);
   });
 
-  test.each([failed, { type: "rejected", reason: "no" }] as Outcome[])(
+  test("goes on after one that is obsolete", async () => {
+    const first = nextEventOf(web1);
+    const { delivery, tried } = receiver([[first, { type: "obsolete", reason: "over" }]]);
+    expect(await outcomes(delivery, [first, nextEventOf(web1)])).toEqual(["obsolete", "delivered"]);
+    expect(tried).toHaveLength(2);
+  });
+
+  test.each([failed, { type: "rejected", reason: "no" }, { type: "postponed", reason: "soon", forMs: 1 }] as Outcome[])(
     "holds what comes after one that is $type, of its resource only",
     async (outcome) => {
       const first = nextEventOf(web1);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { vmSelection } from "../../../../shared/api/schemas.ts";
+import type { VmStatus } from "../../../../shared/vm-status.ts";
 import { jsonLog } from "../../../../shared/log.ts";
 import type { Store } from "../../../../manager/store/store.ts";
 import { Metrics } from "../../../../manager/metrics.ts";
@@ -19,11 +20,16 @@ function vm(number: number, name: string): Vm {
 
 /** Those of these names, numbered from 0. */
 async function vmsNamed(...names: string[]): Promise<Vms> {
+  return vmsKept({}, ...names);
+}
+
+async function vmsKept(part: Partial<Store>, ...names: string[]): Promise<Vms> {
   const store = {
     loadMirrors: () => Promise.resolve([]),
     pendingCounts: () => Promise.resolve({}),
     saveVms: () => Promise.resolve(),
     forgetVm: () => Promise.resolve(),
+    ...part,
   } satisfies Partial<Store>;
   const known = names.map((name, number) => ({ vm: vm(number, name), inventory: "file", statusSince: 0 }));
   return Vms.load(known, {
@@ -43,6 +49,26 @@ function describeAs(vms: Vms, number: number, name: string): void {
   const { vm: previous } = vms.byId(idOf(number)) ?? { vm: vm(number, name) };
   vms.update({ type: "changed", isResync: false, vm: vm(number, name), inventory: "file", statusSince: 0, previous });
 }
+
+test("a guest agent that comes and goes is known, and not written down each time", async () => {
+  const saved: (VmStatus | undefined)[] = [];
+  const saveVms: Store["saveVms"] = ([known]) => {
+    saved.push(known?.vm.status);
+    return Promise.resolve();
+  };
+  const vms = await vmsKept({ saveVms }, "web1");
+  const running: Vm = { ...vm(0, "web1"), status: "Running" };
+  for (const isOpenInGuest of [false, true, false, undefined]) {
+    const guestAgent = { via: "socket", path: "/run/qga.sock", isOpenInGuest } as const;
+    const known = { vm: { ...running, guestAgent }, inventory: "file", statusSince: 7 };
+    vms.update({ type: "changed", isResync: false, ...known, previous: running });
+    expect(vms.byId(idOf(0))?.vm.guestAgent).toEqual(guestAgent);
+  }
+  expect(saved).toEqual(["Running"]);
+  const gone = { vm: running, inventory: "file", statusSince: 7 };
+  vms.update({ type: "removed", isResync: false, ...gone, previous: running });
+  expect(saved).toEqual(["Running", "Stopped"]);
+});
 
 describe("a VM is found", () => {
   test("by its UUID in either case, and by its name", async () => {

@@ -2,8 +2,11 @@
 import { readdir, readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 
-/** ext4 asks the kernel's crypto layer for crc32c by name, so that one is in no list of dependencies. */
-const wantedModules = ["virtio_pci", "virtio_console", "virtio_blk", "crc32c_generic", "ext4"];
+/**
+ * ext4 asks the kernel's crypto layer for crc32c by name, so that one is in no list of dependencies. pvpanic tells QEMU of a
+ * panic where the machine has its device.
+ */
+const wantedModules = ["virtio_pci", "virtio_console", "virtio_blk", "crc32c_generic", "ext4", "pvpanic_pci"];
 
 /** Returns paths of .ko files, dependencies first, without what the kernel has built in. */
 export async function modulesInLoadOrder(modulesDir: string): Promise<string[]> {

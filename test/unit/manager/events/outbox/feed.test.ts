@@ -1,7 +1,11 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type Event, managerEvent } from "../../../../../manager/events/event.ts";
-import { Dispatcher, type SinkOptions } from "../../../../../manager/events/outbox/dispatcher.ts";
+import {
+  Dispatcher,
+  type DispatcherOptions,
+  type SinkOptions,
+} from "../../../../../manager/events/outbox/dispatcher.ts";
 import { MAX_LANE, MAX_PARKED } from "../../../../../manager/events/outbox/feed.ts";
 import type { Outcome } from "../../../../../manager/sinks/sink.ts";
 import { KEPT_DEAD_LETTERS } from "../../../../../manager/store/limits.ts";
@@ -10,12 +14,15 @@ import { ScriptedSink } from "./scripted-sink.ts";
 
 const nobody = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
-function dispatcherOver(store: EventsInMemory): Dispatcher {
+function dispatcherOver(
+  store: EventsInMemory,
+  attempted: DispatcherOptions["attempted"] = () => undefined,
+): Dispatcher {
   return new Dispatcher({
     store,
     log: store.log,
     logger: nobody,
-    attempted: () => undefined,
+    attempted,
     failed: (error) => {
       throw error;
     },
@@ -108,6 +115,70 @@ describe("a sink", () => {
     expect(sink.tried).toHaveLength(1);
     await vi.advanceTimersByTimeAsync(1);
     expect(sink.tried).toHaveLength(2);
+  });
+
+  test("tries what it postponed when the time has come, with nothing counted, and the later ones of that VM after it", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = ({ position }) =>
+      position === 1 ? { type: "postponed", reason: "too early", forMs: 7_000 } : { type: "delivered" };
+    const dispatcher = dispatcherOver(store);
+    const feed = await dispatcher.add(options(sink));
+    store.append(aVmEvent("a"), aVmEvent("a"), aVmEvent("b"));
+    await vi.advanceTimersByTimeAsync(6_999);
+    expect(sink.deliveredPositions).toEqual([3]);
+    expect(feed).toMatchObject({ retrying: 2, deadLetters: 0 });
+    expect(feed.state).toMatchObject({ failures: 0 });
+    expect(store.feeds.get("s")?.parked[0]).toMatchObject({ position: 1, attempts: 0, error: "too early" });
+
+    sink.answer = () => ({ type: "failed", reason: "500" });
+    await vi.advanceTimersByTimeAsync(1);
+    // It has all of its schedule still.
+    await vi.advanceTimersByTimeAsync(1_000);
+    sink.answer = () => ({ type: "delivered" });
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(sink.tried.map(({ position }) => position)).toEqual([1, 3, 1, 1, 1, 2]);
+    expect(feed).toMatchObject({ retrying: 0, deadLetters: 0 });
+  });
+
+  test("keeps what it postponed over a restart of the manager, and the time", async () => {
+    const store = new EventsInMemory();
+    const [before, after] = [new ScriptedSink(), new ScriptedSink()];
+    before.answer = () => ({ type: "postponed", reason: "too early", forMs: 7_000 });
+    const first = dispatcherOver(store);
+    await first.add(options(before));
+    store.append(aVmEvent("a"));
+    await settled();
+    await first.close();
+    await dispatcherOver(store).add(options(after));
+    await vi.advanceTimersByTimeAsync(6_999);
+    expect(after.tried).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(after.deliveredPositions).toEqual([1]);
+  });
+
+  test("is done with what is obsolete, new or waiting, which is counted and written down as such", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = ({ position }) =>
+      position === 1 ? { type: "failed", reason: "500" } : { type: "obsolete", reason: "over" };
+    const outcomes: string[] = [];
+    const dispatcher = dispatcherOver(store, (_, became) => outcomes.push(became));
+    const feed = await dispatcher.add(options(sink));
+    store.append(aVmEvent("a"), aVmEvent("b"));
+    await settled();
+    expect(outcomes).toEqual(["failed", "obsolete"]);
+    sink.answer = () => ({ type: "obsolete", reason: "over" });
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(outcomes).toEqual(["failed", "obsolete", "obsolete"]);
+    expect(feed).toMatchObject({ retrying: 0, deadLetters: 0, backlog: 0 });
+    expect(feed.state).toMatchObject({ lastDeliveredAt: undefined, failures: 1 });
+    expect(store.attempts.map(({ eventId, outcome, error }) => [eventId, outcome, error])).toEqual([
+      ["event-1", "failed", "500"],
+      ["event-2", "obsolete", "over"],
+      ["event-1", "obsolete", "over"],
+    ]);
+    expect(store.feeds.get("s")?.parked).toEqual([]);
   });
 
   test("gives an event up after its schedule; it is a dead letter, said as an event, and the next goes on", async () => {
@@ -422,10 +493,15 @@ const outcome = fc.oneof(
   { weight: 6, arbitrary: fc.constant<Outcome>({ type: "delivered" }) },
   { weight: 2, arbitrary: fc.constant<Outcome>({ type: "failed", reason: "500" }) },
   { weight: 1, arbitrary: fc.constant<Outcome>({ type: "unavailable", reason: "refused" }) },
+  {
+    weight: 1,
+    arbitrary: fc.integer({ min: 1, max: 5_000 }).map((forMs): Outcome => ({ type: "postponed", reason: "", forMs })),
+  },
+  { weight: 1, arbitrary: fc.constant<Outcome>({ type: "obsolete", reason: "over" }) },
 );
 
 describe("whatever a sink does, and however often the manager is killed,", () => {
-  test("every event is delivered at least once, and once where nothing was killed, those of one VM in their order", async () => {
+  test("every event is delivered or obsolete, once where nothing was killed, and those of one VM in their order", async () => {
     const vms = fc.array(fc.constantFrom("a", "b", "c"), { minLength: 1, maxLength: 6 });
     const append = fc.record({ type: fc.constant("append" as const), vms });
     const time = fc.record({ type: fc.constant("time" as const), ms: fc.integer({ min: 1, max: 5_000 }) });
@@ -440,7 +516,7 @@ describe("whatever a sink does, and however often the manager is killed,", () =>
     await fc.assert(
       fc.asyncProperty(scripts, async ([steps, outcomes]) => {
         const store = new EventsInMemory();
-        const delivered: Event[] = [];
+        const settledEvents: Event[] = [];
         let mayFail = true;
         const newSink = (): ScriptedSink => {
           const sink = new ScriptedSink();
@@ -448,7 +524,7 @@ describe("whatever a sink does, and however often the manager is killed,", () =>
           sink.retryScheduleMs = Array.from({ length: 1_000 }, () => 700);
           sink.answer = (event) => {
             const next = mayFail ? (outcomes.next().value as Outcome) : ({ type: "delivered" } as const);
-            if (next.type === "delivered") delivered.push(event);
+            if (next.type === "delivered" || next.type === "obsolete") settledEvents.push(event);
             return next;
           };
           return sink;
@@ -484,11 +560,11 @@ describe("whatever a sink does, and however often the manager is killed,", () =>
         }
         mayFail = false;
         await vi.advanceTimersByTimeAsync(120_000);
-        expect(new Set(delivered.map(({ position }) => position)).size).toBe(store.events.length);
-        if (!steps.some(({ type }) => type === "kill")) expect(delivered).toHaveLength(store.events.length);
+        expect(new Set(settledEvents.map(({ position }) => position)).size).toBe(store.events.length);
+        if (!steps.some(({ type }) => type === "kill")) expect(settledEvents).toHaveLength(store.events.length);
         for (const vm of ["a", "b", "c"]) {
           const firsts = [
-            ...new Set(delivered.filter((event) => event.resourceUUID === vm).map(({ position }) => position)),
+            ...new Set(settledEvents.filter((event) => event.resourceUUID === vm).map(({ position }) => position)),
           ];
           expect(firsts).toEqual([...firsts].sort((one, other) => one - other));
         }
