@@ -70,6 +70,8 @@ interface Watched {
   dueAt: number;
   /** Another one after each start, pause and end: what was asked in the one before says nothing. */
   life: number;
+  /** When the machine last started, was reset or was stopped, ms since 1970; 0 when it was not seen to. */
+  begunAt: number;
   stats: Result<"stats"> | undefined;
   statsAskedAt: number;
 }
@@ -118,6 +120,7 @@ export class Monitor {
       const watched = isOfAnotherLife(event) ? this.#watched.get(event.resourceUUID) : undefined;
       if (watched === undefined) continue;
       watched.life += 1;
+      watched.begunAt = event.time;
       watched.health.begin(this.#now());
       this.#options.guestAgents.begun(event.resourceUUID);
       this.#save(watched, []);
@@ -140,8 +143,9 @@ export class Monitor {
     const status = managed?.vm.status;
     // The event comes before the inventory has read that it is so.
     if (type === "VM.CRASHED") return status !== "Running" || (managed?.statusSince ?? 0) <= time;
-    // What has ended meanwhile is told of by its own event.
-    if (isOfHealth(type) && (status === "Stopped" || status === "Crashed")) return false;
+    // A machine that has ended is told of by its own event, and what failed in its last life has not failed in this one.
+    const isOver = status === "Stopped" || status === "Crashed" || time < (this.#watched.get(vmId)?.begunAt ?? 0);
+    if (isOfHealth(type) && isOver) return false;
     return this.#healthOf(vmId)?.stands(event) ?? true;
   }
 
@@ -182,6 +186,7 @@ export class Monitor {
       timer: undefined,
       dueAt: 0,
       life: 0,
+      begunAt: 0,
       stats: undefined,
       statsAskedAt: -Infinity,
     };

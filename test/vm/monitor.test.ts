@@ -1,6 +1,7 @@
 // The monitor and a real guest: what fails in it is told, to Masakari too, and what only looks like a failure is not.
+import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from "vitest";
 import type { EventPage, ShownEvent } from "../../shared/api/event-schemas.ts";
@@ -182,6 +183,17 @@ describe("the monitor takes for no failure", () => {
     await waitFor("longer than it takes to call a guest hung", () => performance.now() - pausedAt > 10_000);
     await guest.qmp.execute("cont");
     expect(await statesOfPings(manager, 4)).not.toContain("reported");
+    expect(await eventsOf(manager, ...alarms)).toEqual([]);
+  });
+
+  test("a host that is busy with other things", async () => {
+    const manager = await watch();
+    // The guest is emulated: programs of the same priority would show no more than that it is slow.
+    const others = cpus().map(() => spawn("nice", ["-n", "19", process.execPath, "-e", "for (;;);"]));
+    onTestFinished(() => {
+      for (const other of others) other.kill("SIGKILL");
+    });
+    expect(await statesOfPings(manager, 6)).not.toContain("reported");
     expect(await eventsOf(manager, ...alarms)).toEqual([]);
   });
 

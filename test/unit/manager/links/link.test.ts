@@ -185,6 +185,14 @@ describe("a probe", () => {
     expect(await probe).toMatchObject({ type: "unknown", reason: expect.stringMatching(/speaks/) as unknown });
   });
 
+  test("is no miss when this host had no time to hear the answer", async () => {
+    guest.pong = never;
+    const probe = link.probe(50);
+    const until = performance.now() + 700;
+    while (performance.now() < until);
+    expect(await probe).toMatchObject({ type: "unknown", reason: "this host is too busy to tell" });
+  });
+
   test("of an agent that was told to end is unknown, until it is greeted again", async () => {
     guest.notify("stopping");
     await untilState("silent");

@@ -267,6 +267,19 @@ describe("the monitor", () => {
     expect(world.monitor.stands(lifeEvent(guest, "VM.PANIC"))).toBe(true);
   });
 
+  test("lets no failure stand of the machine's last life, though nobody has answered in this one", async () => {
+    const guest = new FakeGuest("web1");
+    world.watch(guest);
+    await seconds(15);
+    guest.answersAfterMs = undefined;
+    await seconds(40);
+    const hang = lifeEvent(guest, "VM.HUNG");
+    await seconds(1);
+    world.monitor.appended([lifeEvent(guest, "VM.RESET")]);
+    expect(world.monitor.stands(hang)).toBe(false);
+    expect(world.monitor.shown(guest).state).toBe("reported");
+  });
+
   test("asks QEMU's guest agent only of guests that did not answer, and not one after the other when one is doubted", async () => {
     const guestAgent = { via: "socket", path: "/qga" } as const;
     const [well, hung] = [new FakeGuest("well", { guestAgent }), new FakeGuest("hung", { guestAgent })];
