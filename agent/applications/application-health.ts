@@ -1,43 +1,47 @@
-/** The health of applications, put together: who beats, which checks run and survive, and how all of them are. */
+/** The health of applications, put together: who beats, which checks run, what of that survives, and how all of them are. */
+import { isDeepStrictEqual } from "node:util";
 import { join } from "node:path";
 import type { Log } from "../../shared/log.ts";
 import { RequestError, unreachable } from "../../shared/protocol/errors.ts";
 import type { ApplicationState, Params } from "../../shared/protocol/message.ts";
 import { DurableFile } from "../daemon/durable-file.ts";
 import { DurableState } from "../daemon/durable-state.ts";
-import type { Machine } from "../machine.ts";
-import { Applications, type CheckOutcome, type Checks, type ListedApplication } from "./applications.ts";
+import {
+  Applications,
+  type CheckOutcome,
+  type Checks,
+  type Heartbeats,
+  type ListedApplication,
+  type Owner,
+} from "./applications.ts";
 import { formatCheckFile, parseCheckFile } from "./check-file.ts";
 import { CheckRunner } from "./check-runner.ts";
-import { HeartbeatFile } from "./heartbeat-file.ts";
+import { formatHeartbeatFile, parseHeartbeatFile } from "./heartbeat-file.ts";
 
-export interface ApplicationHealthOptions {
-  /** Where the checks are kept. */
-  stateDirectory: string;
-  /** Where it is kept who beats. */
-  runDirectory: string;
-  machine: Pick<Machine, "bootId">;
-  log: Log;
+interface Loaded<T> {
+  state: DurableState<ReadonlyMap<string, T>>;
+  setAside: string | undefined;
 }
 
 export class ApplicationHealth {
-  /** Where checks lie that could not be read. */
-  readonly setAside: string | undefined;
+  /** Where checks and heartbeats lie that could not be read. */
+  readonly checksSetAside: string | undefined;
+  readonly heartbeatsSetAside: string | undefined;
   readonly #applications = new Applications();
   readonly #checks: DurableState<Checks>;
-  readonly #heartbeats: HeartbeatFile;
+  /** Who is expected to beat after a restart of the agent, or a boot. */
+  readonly #heartbeats: DurableState<Heartbeats>;
   readonly #runner: CheckRunner;
   readonly #log: Log;
+  /** The last beat that had to be written was. */
+  #areBeatsKept = true;
 
-  private constructor(
-    checks: DurableState<Checks>,
-    setAside: string | undefined,
-    { runDirectory, machine, log }: ApplicationHealthOptions,
-  ) {
-    this.setAside = setAside;
+  private constructor(checks: Loaded<MapValue<Checks>>, heartbeats: Loaded<MapValue<Heartbeats>>, log: Log) {
+    this.checksSetAside = checks.setAside;
+    this.heartbeatsSetAside = heartbeats.setAside;
+    this.#checks = checks.state;
+    this.#heartbeats = heartbeats.state;
     this.#log = log;
-    this.#checks = checks;
-    this.#heartbeats = new HeartbeatFile(join(runDirectory, "heartbeats.json"), machine.bootId);
     this.#runner = new CheckRunner({
       onOutcome: (name, outcome) => {
         this.#checked(name, outcome);
@@ -45,12 +49,11 @@ export class ApplicationHealth {
     });
   }
 
-  static async open(options: ApplicationHealthOptions): Promise<ApplicationHealth> {
-    const file = new DurableFile(join(options.stateDirectory, "checks.json"));
-    const { checks, setAside } = await load(file);
-    const state = new DurableState<Checks>(checks, (next) => file.replace(formatCheckFile(next)));
-    const health = new ApplicationHealth(state, setAside, options);
-    health.#applications.keepChecks(checks, nowMs());
+  static async open(stateDirectory: string, log: Log): Promise<ApplicationHealth> {
+    const checks = await load(join(stateDirectory, "checks.json"), parseCheckFile, formatCheckFile);
+    const heartbeats = await load(join(stateDirectory, "heartbeats.json"), parseHeartbeatFile, formatHeartbeatFile);
+    const health = new ApplicationHealth(checks, heartbeats, log);
+    health.#applications.keepChecks(checks.state.current, nowMs());
     health.#restoreHeartbeats();
     return health;
   }
@@ -73,9 +76,17 @@ export class ApplicationHealth {
     return this.#applications.list(nowMs());
   }
 
-  /** Throws RequestError as {@link Applications.assertMayWatch}. */
-  beat({ application, everyMs }: Params<"beat">): void {
-    if (this.#applications.beat(application, everyMs, nowMs())) this.#keepHeartbeats();
+  /** One whose removal is on its way to the disk is still there: it may be asked for twice. */
+  kindOf(name: string): ApplicationState["kind"] | undefined {
+    if (this.#checks.current.has(name)) return "check";
+    return this.#applications.kindOf(name) ?? (this.#heartbeats.current.has(name) ? "heartbeat" : undefined);
+  }
+
+  /** Settles when it will be expected after a boot too. Throws RequestError as {@link Applications.assertMayBeat}. */
+  async beat({ application, everyMs }: Params<"beat">, owner: Owner): Promise<void> {
+    const terms = this.#applications.beat(application, { everyMs, owner }, nowMs());
+    if (isDeepStrictEqual(this.#heartbeats.latest.get(application), terms)) return;
+    await this.#keepHeartbeats((heartbeats) => new Map(heartbeats).set(application, terms));
   }
 
   /** Settles when it will survive; the same check once more changes nothing. Throws RequestError. */
@@ -83,22 +94,19 @@ export class ApplicationHealth {
     if (check.timeoutMs > check.everyMs) {
       throw new RequestError("invalid-params", "timeoutMs may not be longer than everyMs");
     }
-    this.#applications.assertMayWatch(application, "check");
+    this.#applications.assertMayCheck(application);
     await this.#changeChecks((checks) => new Map(checks).set(application, check));
+    if (this.#heartbeats.latest.has(application)) await this.#keepHeartbeats((all) => without(all, application));
   }
 
   /** Settles when it will not come back. Throws RequestError. */
   async dismiss(name: string): Promise<void> {
-    // One whose removal is on its way to the disk is still there: it may be asked for twice.
-    const kind = this.#checks.current.has(name) ? "check" : this.#applications.kindOf(name);
+    const kind = this.kindOf(name);
     switch (kind) {
       case "heartbeat":
-        this.#applications.remove(name);
-        this.#keepHeartbeats();
-        return;
+        return this.#removeHeartbeat(name);
       case "check":
-        await this.#changeChecks((checks) => new Map([...checks].filter(([other]) => other !== name)));
-        return;
+        return this.#changeChecks((checks) => without(checks, name));
       case undefined:
         throw new RequestError("failed", `no application '${name}' is watched; see agent check list`);
       default:
@@ -117,11 +125,22 @@ export class ApplicationHealth {
       this.#applications.keepChecks(this.#checks.latest, nowMs());
       await written;
     } catch (error) {
-      if (error instanceof RequestError) throw error;
-      throw new RequestError("failed", `${(error as Error).message}; nothing was changed`, {}, { cause: error });
-    } finally {
       this.#applications.keepChecks(this.#checks.latest, nowMs());
+      // What a check was to take the place of, and did not.
+      this.#restoreHeartbeats();
+      throw notWritten(error);
+    } finally {
       this.#runner.keep(this.#checks.current);
+    }
+  }
+
+  async #removeHeartbeat(name: string): Promise<void> {
+    this.#applications.remove(name);
+    try {
+      await this.#heartbeats.change((latest) => ({ state: without(latest, name), result: undefined }));
+    } catch (error) {
+      this.#restoreHeartbeats();
+      throw notWritten(error);
     }
   }
 
@@ -131,37 +150,67 @@ export class ApplicationHealth {
     else this.#log.warn("check-failed", { application: name, reason: outcome.reason });
   }
 
+  /** Those that are on disk and not known of; the name of a check is the check's. */
   #restoreHeartbeats(): void {
-    for (const [name, everyMs] of this.#heartbeats.read()) {
+    for (const [name, terms] of this.#heartbeats.latest) {
+      if (this.#applications.kindOf(name) !== undefined) continue;
       try {
-        this.#applications.restoreHeartbeat(name, everyMs, nowMs());
+        this.#applications.restoreHeartbeat(name, terms, nowMs());
       } catch (error) {
         this.#log.warn("heartbeat-dropped", { application: name, reason: (error as Error).message });
       }
     }
   }
 
-  /** An application lives, whether or not this can be written: it is only told again after the agent was restarted. */
-  #keepHeartbeats(): void {
+  /** An application lives, whether or not that can be written; its next beat tries again. */
+  async #keepHeartbeats(work: (heartbeats: Heartbeats) => Heartbeats): Promise<void> {
     try {
-      this.#heartbeats.write(this.#applications.heartbeats());
+      await this.#heartbeats.change((latest) => ({ state: work(latest), result: undefined }));
+      if (!this.#areBeatsKept) this.#log.info("heartbeats-kept");
+      this.#areBeatsKept = true;
     } catch (error) {
-      this.#log.warn("heartbeats-not-kept", { reason: (error as Error).message });
+      if (this.#areBeatsKept) this.#log.warn("heartbeats-not-kept", { reason: (error as Error).message });
+      this.#areBeatsKept = false;
     }
   }
 }
+
+type MapValue<M> = M extends ReadonlyMap<string, infer T> ? T : never;
 
 /** CLOCK_MONOTONIC: neither a set clock nor the machine's sleep makes anything overdue. */
 function nowMs(): number {
   return performance.now();
 }
 
-async function load(file: DurableFile): Promise<{ checks: Checks; setAside?: string }> {
+function without<T>(all: ReadonlyMap<string, T>, name: string): ReadonlyMap<string, T> {
+  return new Map([...all].filter(([other]) => other !== name));
+}
+
+function notWritten(error: unknown): RequestError {
+  if (error instanceof RequestError) return error;
+  return new RequestError("failed", `${(error as Error).message}; nothing was changed`, {}, { cause: error });
+}
+
+/** What is on disk, with a way to change it; a file that cannot be read is set aside. */
+async function load<T>(
+  path: string,
+  parse: (text: string) => ReadonlyMap<string, T>,
+  format: (all: ReadonlyMap<string, T>) => string,
+): Promise<Loaded<T>> {
+  const file = new DurableFile(path);
+  const { all, setAside } = await read(file, parse);
+  return { state: new DurableState(all, (next) => file.replace(format(next))), setAside };
+}
+
+async function read<T>(
+  file: DurableFile,
+  parse: (text: string) => ReadonlyMap<string, T>,
+): Promise<{ all: ReadonlyMap<string, T>; setAside?: string }> {
   const text = await file.read();
-  if (text === undefined) return { checks: new Map() };
+  if (text === undefined) return { all: new Map() };
   try {
-    return { checks: parseCheckFile(text) };
+    return { all: parse(text) };
   } catch {
-    return { checks: new Map(), setAside: await file.setAside("unreadable") };
+    return { all: new Map(), setAside: await file.setAside("unreadable") };
   }
 }

@@ -19,9 +19,24 @@ export type CheckOutcome = { isOk: true } | { isOk: false; reason: string };
 /** An application as it is listed for people in the guest. */
 export type ListedApplication = Result<"applications">["applications"][number];
 
-interface Heartbeat {
-  kind: "heartbeat";
+/** Applications that beat through one restricted socket: more is more than one program has parts. Not measured. */
+export const MAX_PER_SOCKET = 8;
+
+/** Of all, these are root's alone: whatever restricted sockets there are, root finds room for a check. Not measured. */
+const KEPT_FOR_ROOT = 8;
+
+/** The path of the restricted socket through which an application began to beat; null for root's own. */
+export type Owner = string | null;
+
+export interface HeartbeatTerms {
   everyMs: number;
+  owner: Owner;
+}
+
+export type Heartbeats = ReadonlyMap<string, HeartbeatTerms>;
+
+interface Heartbeat extends HeartbeatTerms {
+  kind: "heartbeat";
   /** None since the agent started: it has a whole period for the first. */
   lastBeatMs: number | undefined;
   /** Since when it beats in time, or is known. */
@@ -47,34 +62,43 @@ export class Applications {
     return this.#applications.get(name)?.kind;
   }
 
-  /** Throws RequestError: conflict when the name is one of the other kind, over-limit when there is no room for a new one. */
-  assertMayWatch(name: string, kind: Kind): void {
-    const known = this.kindOf(name);
-    if (known === undefined && this.#applications.size >= MAX_APPLICATIONS) {
-      const message = `${MAX_APPLICATIONS} applications are watched already; remove one first, see agent check list`;
-      throw new RequestError("over-limit", message, { limit: MAX_APPLICATIONS });
-    }
-    if (known === undefined || known === kind) return;
-    throw new RequestError("conflict", `'${name}' is a ${known} already; 'agent check remove ${name}' ends that`);
+  /**
+   * A check takes the place of what beats through a restricted socket: nobody there can keep root from a name. Throws
+   * RequestError: conflict when root has it beat, over-limit when there is no room for a new one.
+   */
+  assertMayCheck(name: string): void {
+    const known = this.#applications.get(name);
+    if (known === undefined) this.#assertRoom();
+    if (known?.kind === "heartbeat" && known.owner === null) throw taken(name, known.kind);
   }
 
-  /** It lives. True when it is new or has another period. Throws as {@link assertMayWatch}. */
-  beat(name: string, everyMs: number, nowMs: number): boolean {
-    this.assertMayWatch(name, "heartbeat");
+  /** Throws RequestError: conflict when the name is a check's, over-limit when there is no room for a new one. */
+  assertMayBeat(name: string, owner: Owner): void {
+    const kind = this.kindOf(name);
+    if (kind === "check") throw taken(name, kind);
+    if (kind !== undefined) return;
+    this.#assertRoom();
+    if (owner !== null) this.#assertShare(owner);
+  }
+
+  /** It lives. Throws as {@link assertMayBeat}. */
+  beat(name: string, { everyMs, owner }: HeartbeatTerms, nowMs: number): HeartbeatTerms {
+    this.assertMayBeat(name, owner);
     const known = this.#heartbeat(name);
     const wasWell = known !== undefined && standingOf(known, nowMs).state === "ok";
     const sinceMs = wasWell ? known.sinceMs : nowMs;
-    this.#applications.set(name, { kind: "heartbeat", everyMs, lastBeatMs: nowMs, sinceMs });
-    return known?.everyMs !== everyMs;
+    const terms = { everyMs, owner: ownerAfter(known, owner) };
+    this.#applications.set(name, { kind: "heartbeat", ...terms, lastBeatMs: nowMs, sinceMs });
+    return terms;
   }
 
-  /** One that beat before the agent was restarted. Throws as {@link assertMayWatch}. */
-  restoreHeartbeat(name: string, everyMs: number, nowMs: number): void {
-    this.assertMayWatch(name, "heartbeat");
-    this.#applications.set(name, { kind: "heartbeat", everyMs, lastBeatMs: undefined, sinceMs: nowMs });
+  /** One that beat before the agent was restarted. Throws as {@link assertMayBeat}. */
+  restoreHeartbeat(name: string, terms: HeartbeatTerms, nowMs: number): void {
+    this.assertMayBeat(name, terms.owner);
+    this.#applications.set(name, { kind: "heartbeat", ...terms, lastBeatMs: undefined, sinceMs: nowMs });
   }
 
-  /** These checks and no others; one that is as it was keeps its state. Heartbeats stay. */
+  /** These checks and no others; one that is as it was keeps its state. Heartbeats of other names stay. */
   keepChecks(checks: Checks, nowMs: number): void {
     for (const [name, { kind }] of this.#applications) {
       if (kind === "check" && !checks.has(name)) this.#applications.delete(name);
@@ -98,14 +122,6 @@ export class Applications {
     this.#applications.delete(name);
   }
 
-  /** The periods of all that beat. */
-  heartbeats(): Map<string, number> {
-    const all = [...this.#applications].flatMap(([name, application]): [string, number][] => {
-      return application.kind === "heartbeat" ? [[name, application.everyMs]] : [];
-    });
-    return new Map(all);
-  }
-
   states(nowMs: number): ApplicationState[] {
     return [...this.#applications].map(([name, application]) => {
       return { name, kind: application.kind, ...standingOf(application, nowMs) };
@@ -120,6 +136,26 @@ export class Applications {
     return this.#checked(name)?.check ?? { everyMs: this.#heartbeat(name)?.everyMs ?? 0 };
   }
 
+  #assertRoom(): void {
+    if (this.#applications.size < MAX_APPLICATIONS) return;
+    const message = `${MAX_APPLICATIONS} applications are watched already; remove one first, see agent check list`;
+    throw new RequestError("over-limit", message, { limit: MAX_APPLICATIONS });
+  }
+
+  #assertShare(owner: string): void {
+    const owners = [...this.#applications.values()].flatMap((one) => (one.kind === "heartbeat" ? [one.owner] : []));
+    const ofThisSocket = owners.filter((other) => other === owner).length;
+    if (ofThisSocket >= MAX_PER_SOCKET) {
+      const message = `${MAX_PER_SOCKET} applications beat through this socket already; remove one first`;
+      throw new RequestError("over-limit", message, { limit: MAX_PER_SOCKET });
+    }
+    const ofRestrictedSockets = owners.filter((other) => other !== null).length;
+    const limit = MAX_APPLICATIONS - KEPT_FOR_ROOT;
+    if (ofRestrictedSockets < limit) return;
+    const message = `${limit} applications beat through restricted sockets already, and no more may; remove one first`;
+    throw new RequestError("over-limit", message, { limit });
+  }
+
   #heartbeat(name: string): Heartbeat | undefined {
     const application = this.#applications.get(name);
     return application?.kind === "heartbeat" ? application : undefined;
@@ -129,6 +165,15 @@ export class Applications {
     const application = this.#applications.get(name);
     return application?.kind === "check" ? application : undefined;
   }
+}
+
+/** What root has beat is root's from then on; among others it stays with who began. */
+function ownerAfter(known: Heartbeat | undefined, owner: Owner): Owner {
+  return known === undefined || owner === null ? owner : known.owner;
+}
+
+function taken(name: string, kind: Kind): RequestError {
+  return new RequestError("conflict", `'${name}' is a ${kind} already; 'agent check remove ${name}' ends that`);
 }
 
 function standingOf(application: Application, nowMs: number): Standing {

@@ -10,6 +10,9 @@ const MAX_AT_A_TIME = 4;
 /** All are killed when the agent ends; one that sleeps in the kernel is not waited for any longer. */
 const CLOSE_MS = 300;
 
+/** A command that sleeps in the kernel, on a disk that hangs, outlives its check; the next one says why it does not run. */
+const NOT_ENDED: CheckOutcome = { isOk: false, reason: "an earlier run has not ended" };
+
 export interface CheckRunnerOptions {
   onOutcome: (name: string, outcome: CheckOutcome) => void;
   start?: (check: Check, stop: AbortSignal) => CheckRun;
@@ -62,8 +65,9 @@ export class CheckRunner {
   #add(name: string, check: Check): void {
     const stop = new AbortController();
     // Never two of one application, also not of what it was and what it is now.
-    const earlier = this.#ending.get(name) ?? Promise.resolve();
-    this.#repeated.set(name, { check, stop, done: earlier.then(() => this.#repeat(name, check, stop.signal)) });
+    const earlier = this.#ending.get(name);
+    const isFree = earlier === undefined ? Promise.resolve() : this.#outlast(earlier, name, check, stop.signal);
+    this.#repeated.set(name, { check, stop, done: isFree.then(() => this.#repeat(name, check, stop.signal)) });
   }
 
   #remove(name: string): void {
@@ -76,6 +80,21 @@ export class CheckRunner {
     void done.then(() => {
       if (this.#ending.get(name) === done) this.#ending.delete(name);
     });
+  }
+
+  /** Settles when the earlier run has ended; a check that waits for it longer than for its own is failing. */
+  async #outlast(earlier: Promise<void>, name: string, check: Check, stop: AbortSignal): Promise<void> {
+    const ended = new AbortController();
+    void earlier.then(() => {
+      ended.abort();
+    });
+    const either = AbortSignal.any([stop, ended.signal]);
+    for (let waitMs = check.timeoutMs; ; waitMs = check.everyMs) {
+      await pause(waitMs, either);
+      if (either.aborted) break;
+      this.#onOutcome(name, NOT_ENDED);
+    }
+    await earlier;
   }
 
   async #repeat(name: string, check: Check, stop: AbortSignal): Promise<void> {

@@ -8,7 +8,10 @@ import type { OpenerRole } from "../../shared/protocol/session.ts";
 export const operations = ["read", "write", "event", "acknowledge", "report", "beat"] as const;
 export type Operation = (typeof operations)[number];
 
-/** `root`: for root's own socket alone, since a check's command runs with the agent's rights. */
+/**
+ * `root`: for root's own socket alone, since a check's command runs with the agent's rights. Who may begin to beat may end
+ * it: of `dismiss`, checks are root's too.
+ */
 const OPERATION_OF: Record<Method, Operation | "always" | "root"> = {
   hello: "always",
   ping: "always",
@@ -27,7 +30,7 @@ const OPERATION_OF: Record<Method, Operation | "always" | "root"> = {
   beat: "beat",
   applications: "read",
   addCheck: "root",
-  dismiss: "root",
+  dismiss: "beat",
 };
 
 /** What a host cannot ask for. */
@@ -82,6 +85,18 @@ export class Access {
     if (this.mayTouch(application)) return;
     const message = `the name '${application}' does not begin with one of this socket's prefixes`;
     throw new RequestError("not-permitted", message);
+  }
+
+  /** Throws RequestError (not-permitted). */
+  assertMayDismiss(application: string, kind: "heartbeat" | "check" | undefined): void {
+    this.assertMayBeatFor(application);
+    if (kind !== "check" || this.#rules === undefined) return;
+    throw new RequestError("not-permitted", `'${application}' is a check, which root alone can remove`);
+  }
+
+  /** The path of a restricted socket; null for root's own. */
+  get owner(): string | null {
+    return this.#rules === undefined ? null : this.name;
   }
 
   /** Whether a key, or an application's name, is one that it is given. */

@@ -80,7 +80,7 @@ async function openParts(options: DaemonOptions, hostLink: HostLink): Promise<Ag
     store,
     queue: await OutgoingQueue.open(join(stateDirectory, "queue.json")),
     keyFiles: new KeyFiles(join(runDirectory, "keys"), rights),
-    applications: await ApplicationHealth.open({ stateDirectory, runDirectory, machine, log }),
+    applications: await ApplicationHealth.open(stateDirectory, log),
     disks: new DiskSpaces(),
     hostLink,
     announceRead: (key, messageId) => {
@@ -118,7 +118,9 @@ async function reportLosses({ store, queue, applications }: AgentParts, log: Log
   const { clonedFrom, setAside, lostSecrets } = store.report;
   if (setAside !== undefined) log.warn("cache-set-aside", { path: setAside, clonedFrom });
   if (queue.setAside !== undefined) log.warn("queue-set-aside", { path: queue.setAside });
-  if (applications.setAside !== undefined) log.warn("checks-set-aside", { path: applications.setAside });
+  const { checksSetAside, heartbeatsSetAside } = applications;
+  if (checksSetAside !== undefined) log.warn("checks-set-aside", { path: checksSetAside });
+  if (heartbeatsSetAside !== undefined) log.warn("heartbeats-set-aside", { path: heartbeatsSetAside });
   if (lostSecrets.length === 0) return;
   const params = { messageId: newMessageId(), event: "SECRETS.LOST", data: { keys: lostSecrets } };
   await queue.add({ method: "event", params }).catch((error: unknown) => {

@@ -1,9 +1,9 @@
 /** The health of applications, as programs in the guest report it and people there look after it. */
 import type { Handler } from "./context.ts";
 
-export const beat: Handler<"beat"> = (params, { access, applications }) => {
+export const beat: Handler<"beat"> = async (params, { access, applications }) => {
   access.assertMayBeatFor(params.application);
-  applications.beat(params);
+  await applications.beat(params, access.owner);
   return {};
 };
 
@@ -12,8 +12,9 @@ export const addCheck: Handler<"addCheck"> = async (params, { applications }) =>
   return {};
 };
 
-export const dismiss: Handler<"dismiss"> = async (params, { applications }) => {
-  await applications.dismiss(params.application);
+export const dismiss: Handler<"dismiss"> = async ({ application }, { access, applications }) => {
+  access.assertMayDismiss(application, applications.kindOf(application));
+  await applications.dismiss(application);
   return {};
 };
 

@@ -26,14 +26,15 @@ export const info: Handler<"info"> = (_params, { access, machine, store, queue, 
     queuedMessages: queue.messages.length,
     damagedFrames: hostLink.damagedFrames,
     unprojectedKeys: [...keyFiles.problems.keys()].filter(access.mayTouch).slice(0, MAX_LISTED_PROBLEMS),
-    notes: notesOf(store.report.setAside, queue.setAside, applications.setAside),
+    notes: notesOf(store.report.setAside, queue.setAside, applications.checksSetAside, applications.heartbeatsSetAside),
   };
 };
 
-function notesOf(cache?: string, queue?: string, checks?: string): string[] {
+function notesOf(cache?: string, queue?: string, checks?: string, heartbeats?: string): string[] {
   return [
     ...(cache === undefined ? [] : [`an older cache was set aside: ${cache}`]),
     ...(queue === undefined ? [] : [`an unreadable queue was set aside: ${queue}`]),
     ...(checks === undefined ? [] : [`unreadable checks were set aside: ${checks}`]),
+    ...(heartbeats === undefined ? [] : [`unreadable heartbeats were set aside: ${heartbeats}`]),
   ];
 }

@@ -1,13 +1,15 @@
 import { readFile } from "node:fs/promises";
 import { freemem, loadavg, totalmem } from "node:os";
-import { parseProcStat } from "../stats/processors.ts";
+import { ProcessorClock } from "../stats/processors.ts";
 import type { Handler } from "./context.ts";
+
+const processors = new ProcessorClock();
 
 /** Load, processors, memory and disks, for monitoring without a network. */
 export const stats: Handler<"stats"> = async (_params, { machine, disks }) => ({
   uptimeMs: machine.now().uptimeMs,
   loadAverage: loadavg(),
-  ...parseProcStat(await readFile("/proc/stat", "utf8")),
+  ...processors.read(await readFile("/proc/stat", "utf8")),
   memoryTotalBytes: totalmem(),
   memoryAvailableBytes: await availableMemory(),
   disks: await disks.read(),

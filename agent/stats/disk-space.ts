@@ -48,7 +48,8 @@ export class DiskSpaces {
       if (this.#hanging.size >= MAX_HANGING) break;
       if (this.#hanging.has(path)) continue;
       const space = await within(PATIENCE_MS, this.#ask(path));
-      if (space !== undefined) disks.push({ path, ...space });
+      // One of no size holds no files of anybody's, as df(1) has it.
+      if (space !== undefined && space.totalBytes > 0) disks.push({ path, ...space });
     }
     return disks;
   }

@@ -15,6 +15,23 @@ export interface ProcessorTimes {
   cpuIdleMs: number;
 }
 
+/**
+ * The times as they are told: what the kernel takes back of the wait for disks (proc_stat(5), iowait) stays counted till it
+ * is made up for, since who compares two answers takes no time that runs backwards.
+ */
+export class ProcessorClock {
+  #busyMs = 0;
+  #idleMs = 0;
+
+  /** Reads the text of /proc/stat. Throws when it is none. */
+  read(text: string): ProcessorTimes {
+    const { cpus, cpuBusyMs, cpuIdleMs } = parseProcStat(text);
+    this.#busyMs = Math.max(this.#busyMs, cpuBusyMs);
+    this.#idleMs = Math.max(this.#idleMs, cpuIdleMs);
+    return { cpus, cpuBusyMs: this.#busyMs, cpuIdleMs: this.#idleMs };
+  }
+}
+
 /** Reads the text of /proc/stat. Throws when it is none. */
 export function parseProcStat(text: string): ProcessorTimes {
   const together = /^cpu +(.+)$/m.exec(text)?.[1];

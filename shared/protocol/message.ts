@@ -176,7 +176,13 @@ export const applicationState = z.object({
 });
 export type ApplicationState = z.infer<typeof applicationState>;
 
-const applicationStates = z.array(applicationState).check(z.maxLength(MAX_APPLICATIONS));
+const applicationStates = z.array(applicationState).check(
+  z.maxLength(MAX_APPLICATIONS),
+  z.refine(
+    (states) => new Set(states.map(({ name }) => name)).size === states.length,
+    "an application stands there twice",
+  ),
+);
 
 /** A program and its arguments, started without a shell. */
 export const checkCommand = z.array(z.string().check(z.regex(/^[^\0]*$/))).check(

@@ -1,4 +1,4 @@
-import { readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -71,20 +71,66 @@ describe("an application that beats", () => {
     expect(await statesOf(await hostOf(agent))).toMatchObject([{ name: "app", state: "pending" }]);
   });
 
-  test("before another boot is not expected in this one", async () => {
+  test("is expected on after a boot, which empties the run directory, till it is removed", async () => {
+    await using agent = await AgentUnderTest.start();
+    const boot = async (): Promise<void> => {
+      await agent.kill("SIGKILL");
+      await rm(agent.runDirectory, { recursive: true });
+      await agent.start();
+    };
+    await agent.run("heartbeat", "app", "--every", "2s");
+    await boot();
+    const host = await hostOf(agent);
+    await untilState(host, "app", "pending");
+    expect(await untilState(host, "app", "failing")).toMatchObject({
+      reason: "no beat since the agent started, expected every 2 s",
+    });
+    await agent.run("check", "remove", "app");
+    await boot();
+    expect(await statesOf(await hostOf(agent))).toEqual([]);
+  });
+
+  test("lives though that cannot be written, which its next beat tries again", async () => {
+    await using agent = await AgentUnderTest.start();
+    await rm(agent.stateDirectory, { recursive: true });
+    const beat = () => agent.run("heartbeat", "app", "--every", "60s");
+    expect([(await beat()).exitCode, (await beat()).exitCode]).toEqual([0, 0]);
+    expect(await statesOf(await hostOf(agent))).toMatchObject([{ name: "app", state: "ok" }]);
+    expect((await agent.log()).match(/heartbeats-not-kept/g)).toHaveLength(1);
+    await mkdir(agent.stateDirectory);
+    await beat();
+    expect(await agent.log()).toContain("heartbeats-kept");
+    expect((await heartbeatFile(agent)).text).toContain('"app"');
+  });
+
+  test("is still there when its removal cannot be written", async () => {
+    await using agent = await AgentUnderTest.start();
+    await agent.run("heartbeat", "app", "--every", "60s");
+    await rm(agent.stateDirectory, { recursive: true });
+    expect(await agent.run("check", "remove", "app")).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining("nothing was changed") as string,
+    });
+    expect(await statesOf(await hostOf(agent))).toMatchObject([{ name: "app", state: "pending" }]);
+    await mkdir(agent.stateDirectory);
+    expect((await agent.run("check", "remove", "app")).exitCode).toBe(0);
+  });
+
+  test("of an unreadable file is not expected; the file is set aside, and the doctor says so", async () => {
     await using agent = await AgentUnderTest.start();
     await agent.run("heartbeat", "app", "--every", "60s");
     await agent.kill("SIGKILL");
-    const { text, path } = await heartbeatFile(agent);
-    await writeFile(path, text.replace(/"bootId":"[^"]*"/, '"bootId":"another"'));
+    await writeFile((await heartbeatFile(agent)).path, '{"format":1,"heartbeats":[{}]}');
     await agent.start();
     expect(await statesOf(await hostOf(agent))).toEqual([]);
+    expect(await agent.log()).toContain("heartbeats-set-aside");
+    expect((await agent.run("doctor")).stdout.toString()).toContain("unreadable heartbeats were set aside");
   });
 
   test("touches neither the cache nor the queue", async () => {
     await using agent = await AgentUnderTest.start();
     await agent.run("heartbeat", "app", "--every", "60s");
-    expect(await readdir(agent.stateDirectory)).toEqual([]);
+    expect(await readdir(agent.stateDirectory)).toEqual(["heartbeats.json"]);
     expect(await agent.list()).toEqual([]);
   });
 
@@ -96,7 +142,7 @@ describe("an application that beats", () => {
 });
 
 async function heartbeatFile(agent: AgentUnderTest) {
-  const path = join(agent.runDirectory, "heartbeats.json");
+  const path = join(agent.stateDirectory, "heartbeats.json");
   const { mtimeMs } = await stat(path);
   return { path, mtimeMs, text: await readFile(path, "utf8") };
 }
@@ -194,7 +240,7 @@ describe("a check", () => {
     expect(await addCheck(agent, "more", "exit 0")).toMatchObject({ exitCode: 4 });
     const check = { application: "app1", command: ["true"], everyMs: 1_000, timeoutMs: 2_000 };
     await expect(client.read("addCheck", check)).rejects.toMatchObject({ code: "invalid-params" });
-    expect(await readdir(agent.stateDirectory)).toEqual([]);
+    expect(await readdir(agent.stateDirectory)).toEqual(["heartbeats.json"]);
   });
 
   test("that would not fit the list of all is refused", async () => {
@@ -224,8 +270,8 @@ describe("a check", () => {
   });
 });
 
-async function localClient(agent: AgentUnderTest): Promise<Client> {
-  const channel = await connectUnixSocket(join(agent.runDirectory, "agent.sock"));
+async function localClient(agent: AgentUnderTest, socket?: string): Promise<Client> {
+  const channel = await connectUnixSocket(socket ?? join(agent.runDirectory, "agent.sock"));
   const client = new Client(channel, { role: "local" });
   onTestFinished(() => client.close());
   return client;
@@ -250,9 +296,54 @@ describe("who may do what", () => {
     });
     expect((await app("check", "list")).stdout.toString()).toMatch(/^app\.one \(heartbeat every 60 s\): ok[^\n]*\n$/);
     expect((await app("check", "add", "app.two", "--", "true")).exitCode).toBe(6);
-    expect((await app("check", "remove", "app.one")).exitCode).toBe(6);
     const mute = ["--socket", join(agent.directory, "mute.sock"), "heartbeat", "app.one", "--every", "60s"];
     expect((await runAgentCommand(mute)).exitCode).toBe(6);
+  });
+
+  test("a restricted socket ends its own heartbeats, and neither others nor checks", async () => {
+    await using agent = await AgentUnderTest.start(sockets);
+    const app = (...args: string[]) => runAgentCommand(["--socket", join(agent.directory, "app.sock"), ...args]);
+    await agent.run("heartbeat", "other", "--every", "60s");
+    await addCheck(agent, "app.check", "exit 0");
+    await app("heartbeat", "app.one", "--every", "60s");
+    expect(await app("check", "remove", "app.one")).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(await app("check", "remove", "app.one")).toMatchObject({ exitCode: 2 });
+    expect(await app("check", "remove", "other")).toMatchObject({ exitCode: 6 });
+    expect(await app("check", "remove", "app.check")).toMatchObject({
+      exitCode: 6,
+      stderr: "agent: 'app.check' is a check, which root alone can remove\n",
+    });
+    const mute = ["--socket", join(agent.directory, "mute.sock"), "check", "remove", "app.one"];
+    expect((await runAgentCommand(mute)).exitCode).toBe(6);
+    expect((await statesOf(await hostOf(agent))).map(({ name }) => name).sort()).toEqual(["app.check", "other"]);
+  });
+
+  test("a restricted socket has its share of the applications, also after a restart", async () => {
+    await using agent = await AgentUnderTest.start(sockets);
+    const app = await localClient(agent, join(agent.directory, "app.sock"));
+    const beat = (client: Client, name: string) => client.read("beat", { application: name, everyMs: 60_000 });
+    for (let index = 0; index < 8; index += 1) await beat(app, `app.${index}`);
+    await expect(beat(app, "app.more")).rejects.toMatchObject({ code: "over-limit" });
+    await agent.kill("SIGKILL");
+    await agent.start();
+    const again = await localClient(agent, join(agent.directory, "app.sock"));
+    await expect(beat(again, "app.more")).rejects.toMatchObject({ code: "over-limit" });
+    await beat(await localClient(agent), "app.more");
+  });
+
+  test("a restricted socket keeps root's check from no name, and has it back when that cannot be written", async () => {
+    await using agent = await AgentUnderTest.start(sockets);
+    const app = (...args: string[]) => runAgentCommand(["--socket", join(agent.directory, "app.sock"), ...args]);
+    await app("heartbeat", "app.web", "--every", "60s");
+    await rm(agent.stateDirectory, { recursive: true });
+    expect((await addCheck(agent, "app.web", "exit 0")).exitCode).toBe(2);
+    const host = await hostOf(agent);
+    expect(await statesOf(host)).toMatchObject([{ name: "app.web", kind: "heartbeat" }]);
+    await mkdir(agent.stateDirectory);
+    expect((await addCheck(agent, "app.web", "exit 0")).exitCode).toBe(0);
+    expect(await statesOf(host)).toMatchObject([{ name: "app.web", kind: "check" }]);
+    expect((await app("heartbeat", "app.web", "--every", "60s")).exitCode).toBe(5);
+    expect((await heartbeatFile(agent)).text).not.toContain("app.web");
   });
 
   test("a host asks how applications are with its ping, and for nothing else of them", async () => {

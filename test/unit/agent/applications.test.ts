@@ -1,9 +1,20 @@
 import { describe, expect, test } from "vitest";
-import { Applications, type Check, type Checks } from "../../../agent/applications/applications.ts";
+import {
+  Applications,
+  type Check,
+  type Checks,
+  type HeartbeatTerms,
+  MAX_PER_SOCKET,
+  type Owner,
+} from "../../../agent/applications/applications.ts";
 import { MAX_APPLICATIONS } from "../../../shared/protocol/limits.ts";
 
 const SECOND = 1_000;
 const check: Check = { command: ["true"], everyMs: 30 * SECOND, timeoutMs: 10 * SECOND };
+
+function every(seconds: number, owner: Owner = null): HeartbeatTerms {
+  return { everyMs: seconds * SECOND, owner };
+}
 
 function checksOf(...names: string[]): Checks {
   return new Map(names.map((name): [string, Check] => [name, check]));
@@ -12,14 +23,14 @@ function checksOf(...names: string[]): Checks {
 /** Some that beat, as many as there is room for. */
 function full(): Applications {
   const applications = new Applications();
-  for (let index = 0; index < MAX_APPLICATIONS; index += 1) applications.beat(`app${index}`, SECOND, 0);
+  for (let index = 0; index < MAX_APPLICATIONS; index += 1) applications.beat(`app${index}`, every(1), 0);
   return applications;
 }
 
 describe("an application that beats", () => {
   test("is well for its period after a beat, and not a moment longer", () => {
     const applications = new Applications();
-    applications.beat("app", 30 * SECOND, 500);
+    applications.beat("app", every(30), 500);
     expect(applications.states(30_500)).toEqual([{ name: "app", kind: "heartbeat", state: "ok", forMs: 30_000 }]);
     expect(applications.states(41_900)).toEqual([
       {
@@ -34,28 +45,28 @@ describe("an application that beats", () => {
 
   test("has been well since its first beat in time, or since it came back", () => {
     const applications = new Applications();
-    for (const at of [0, 20, 40]) applications.beat("app", 30 * SECOND, at * SECOND);
+    for (const at of [0, 20, 40]) applications.beat("app", every(30), at * SECOND);
     expect(applications.states(50 * SECOND)).toMatchObject([{ state: "ok", forMs: 50_000 }]);
-    applications.beat("app", 30 * SECOND, 100 * SECOND);
+    applications.beat("app", every(30), 100 * SECOND);
     expect(applications.states(110 * SECOND)).toMatchObject([{ state: "ok", forMs: 10_000 }]);
   });
 
   test("has a whole period after the agent was restarted", () => {
     const applications = new Applications();
-    applications.restoreHeartbeat("app", 30 * SECOND, 7);
+    applications.restoreHeartbeat("app", every(30), 7);
     expect(applications.states(30_007)).toMatchObject([{ state: "pending", forMs: 30_000 }]);
     expect(applications.states(31_007)).toMatchObject([
       { state: "failing", forMs: 1_000, reason: "no beat since the agent started, expected every 30 s" },
     ]);
-    applications.beat("app", 30 * SECOND, 32_000);
+    applications.beat("app", every(30), 32_000);
     expect(applications.states(32_000)).toMatchObject([{ state: "ok", forMs: 0 }]);
   });
 
-  test("is news when it is new or has another period, and not at each beat", () => {
+  test("is its socket's who began, till root beats for it", () => {
     const applications = new Applications();
-    const news = [30, 30, 30, 60, 60].map((period, at) => applications.beat("app", period * SECOND, at));
-    expect(news).toEqual([true, false, false, true, false]);
-    expect([...applications.heartbeats()]).toEqual([["app", 60_000]]);
+    const beats = [every(30, "/a"), every(60, "/b"), every(30), every(30, "/a")];
+    const owners = beats.map((terms, at) => applications.beat("app", terms, at).owner);
+    expect(owners).toEqual(["/a", "/a", null, null]);
   });
 });
 
@@ -93,7 +104,7 @@ describe("an application that is checked", () => {
   test("is listed with its command, one that beats with its period alone", () => {
     const applications = new Applications();
     applications.keepChecks(checksOf("web"), 0);
-    applications.beat("app", SECOND, 0);
+    applications.beat("app", every(1), 0);
     expect(applications.list(0)).toMatchObject([
       { name: "web", ...check },
       { name: "app", everyMs: SECOND },
@@ -112,30 +123,73 @@ describe("an application that is checked", () => {
 describe("a new application", () => {
   test("is refused when there are as many as there may be, and one that is known is not", () => {
     const applications = full();
-    expect(() => applications.beat("more", SECOND, 0)).toThrow(
+    expect(() => applications.beat("more", every(1), 0)).toThrow(
       expect.objectContaining({ code: "over-limit", message: expect.stringContaining("32 applications") as string }),
     );
     expect(() => {
-      applications.assertMayWatch("more", "check");
+      applications.assertMayCheck("more");
     }).toThrow(expect.objectContaining({ code: "over-limit" }));
-    expect(applications.beat("app3", SECOND, 0)).toBe(false);
+    applications.beat("app3", every(1), 0);
     applications.remove("app3");
-    expect(applications.beat("more", SECOND, 0)).toBe(true);
+    applications.beat("more", every(1), 0);
     expect(applications.states(0)).toHaveLength(MAX_APPLICATIONS);
   });
 
   test("cannot have the name of one of the other kind", () => {
     const applications = new Applications();
     applications.keepChecks(checksOf("web"), 0);
-    applications.beat("app", SECOND, 0);
-    expect(() => applications.beat("web", SECOND, 0)).toThrow(
+    applications.beat("app", every(1), 0);
+    expect(() => applications.beat("web", every(1), 0)).toThrow(
       expect.objectContaining({
         code: "conflict",
         message: expect.stringContaining("'web' is a check already") as string,
       }),
     );
     expect(() => {
-      applications.assertMayWatch("app", "check");
+      applications.assertMayCheck("app");
+    }).toThrow(expect.objectContaining({ code: "conflict" }));
+  });
+});
+
+describe("a restricted socket", () => {
+  const overLimit = expect.objectContaining({ code: "over-limit" }) as Error;
+  const fill = (applications: Applications, socket: string): void => {
+    for (let index = 0; index < MAX_PER_SOCKET; index += 1) applications.beat(`${socket}${index}`, every(1, socket), 0);
+  };
+
+  test("has its share of the applications, and no more", () => {
+    const applications = new Applications();
+    fill(applications, "/a");
+    expect(() => applications.beat("more", every(1, "/a"), 0)).toThrow(overLimit);
+    applications.beat("/a0", every(2, "/a"), 0);
+    applications.beat("more", every(1, "/b"), 0);
+    applications.remove("/a0");
+    applications.beat("another", every(1, "/a"), 0);
+  });
+
+  test("leaves room for root, however many there are", () => {
+    const applications = new Applications();
+    for (const socket of ["/a", "/b", "/c"]) fill(applications, socket);
+    expect(() => applications.beat("more", every(1, "/d"), 0)).toThrow(overLimit);
+    for (let index = 0; index < 8; index += 1) applications.beat(`root${index}`, every(1), 0);
+    expect(() => applications.beat("more", every(1), 0)).toThrow(overLimit);
+  });
+
+  test("cannot keep root's check from a name, nor take it", () => {
+    const applications = new Applications();
+    applications.beat("web", every(1, "/a"), 0);
+    applications.assertMayCheck("web");
+    applications.keepChecks(checksOf("web"), 0);
+    expect(applications.states(0)).toMatchObject([{ name: "web", kind: "check" }]);
+    expect(() => applications.beat("web", every(1, "/a"), 0)).toThrow(expect.objectContaining({ code: "conflict" }));
+  });
+
+  test("does not take over what root has beat", () => {
+    const applications = new Applications();
+    applications.beat("web", every(1), 0);
+    applications.beat("web", every(1, "/a"), 0);
+    expect(() => {
+      applications.assertMayCheck("web");
     }).toThrow(expect.objectContaining({ code: "conflict" }));
   });
 });

@@ -22,7 +22,7 @@ function scripted() {
   const runs: Started[] = [];
   const outcomes: string[] = [];
   const runner = new CheckRunner({
-    onOutcome: (name, { isOk }) => outcomes.push(`${name} ${isOk ? "ok" : "failing"}`),
+    onOutcome: (name, outcome) => outcomes.push(`${name} ${outcome.isOk ? "ok" : `failing: ${outcome.reason}`}`),
     start: ({ command: [name = ""] }, stop) => {
       const outcome = Promise.withResolvers<CheckOutcome>();
       const ended = Promise.withResolvers<undefined>();
@@ -65,7 +65,7 @@ describe("a check", () => {
     await finish("web", { isOk: false, reason: "exit code 1" });
     await vi.advanceTimersByTimeAsync(30_000);
     expect(runs.map(({ atMs }) => atMs)).toEqual([0, 30_000, 60_000]);
-    expect(outcomes).toEqual(["web ok", "web failing"]);
+    expect(outcomes).toEqual(["web ok", "web failing: exit code 1"]);
   });
 
   test("that cannot be ended is told of, and is not started a second time before it has", async () => {
@@ -73,7 +73,7 @@ describe("a check", () => {
     await keep(checksOf("stuck"));
     runs[0]?.tell({ isOk: false, reason: "it did not end" });
     await vi.advanceTimersByTimeAsync(120_000);
-    expect(outcomes).toEqual(["stuck failing"]);
+    expect(outcomes).toEqual(["stuck failing: it did not end"]);
     expect(runs).toHaveLength(1);
     await finish("stuck");
     await vi.advanceTimersByTimeAsync(1);
@@ -107,6 +107,36 @@ describe("a check", () => {
     expect(runs.map(({ name }) => name)).toEqual(["old"]);
     await finish("old");
     expect(runs.map(({ name }) => name)).toEqual(["old", "new"]);
+  });
+
+  test("that waits for what it was longer than for itself is failing, till that has ended", async () => {
+    const { runs, outcomes, finish, keep } = scripted();
+    await keep(new Map([["web", { ...check, command: ["old"] }]]));
+    await keep(checksOf());
+    await keep(checksOf("web"));
+    await vi.advanceTimersByTimeAsync(9_999);
+    expect(outcomes).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(outcomes).toEqual(["web failing: an earlier run has not ended"]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(outcomes).toHaveLength(3);
+    expect(runs.map(({ name }) => name)).toEqual(["old"]);
+    await finish("old");
+    expect(runs.map(({ name }) => name)).toEqual(["old", "web"]);
+    await finish("web");
+    expect(outcomes.slice(3)).toEqual(["web ok"]);
+  });
+
+  test("that is removed while it waits for what it was is told of no more", async () => {
+    const { runs, outcomes, finish, keep } = scripted();
+    await keep(new Map([["web", { ...check, command: ["old"] }]]));
+    await keep(checksOf("web"));
+    await keep(checksOf());
+    await vi.advanceTimersByTimeAsync(60_000);
+    await finish("old");
+    await keep(new Map([["web", { ...check, command: ["newest"] }]]));
+    expect(outcomes).toEqual([]);
+    expect(runs.map(({ name }) => name)).toEqual(["old", "newest"]);
   });
 
   test("that is kept as it was goes on undisturbed", async () => {

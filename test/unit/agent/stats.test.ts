@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { DiskSpaces } from "../../../agent/stats/disk-space.ts";
 import { diskPathsOf } from "../../../agent/stats/mounts.ts";
-import { parseProcStat } from "../../../agent/stats/processors.ts";
+import { parseProcStat, ProcessorClock } from "../../../agent/stats/processors.ts";
 import { MAX_DISKS } from "../../../shared/protocol/limits.ts";
 
 const space = { totalBytes: 100, availableBytes: 40 };
@@ -20,6 +20,20 @@ describe("the processors' times", () => {
       "ctxt 1",
     ].join("\n");
     expect(parseProcStat(text)).toEqual({ cpus: 2, cpuBusyMs: 1_710, cpuIdleMs: 10_500 });
+  });
+
+  test("do not go back, though the kernel takes back some of the wait for disks", () => {
+    const clock = new ProcessorClock();
+    const texts = [
+      "cpu 100 0 0 1000 50 0 0 0\ncpu0 1",
+      "cpu 201 0 0 1000 49 0 0 0\ncpu0 1",
+      "cpu 202 0 0 1002 49 0 0 0\ncpu0 1",
+    ];
+    expect(texts.map((text) => clock.read(text))).toEqual([
+      { cpus: 1, cpuBusyMs: 1_000, cpuIdleMs: 10_500 },
+      { cpus: 1, cpuBusyMs: 2_010, cpuIdleMs: 10_500 },
+      { cpus: 1, cpuBusyMs: 2_020, cpuIdleMs: 10_510 },
+    ]);
   });
 
   test("of a text that has none are an error", () => {
@@ -66,7 +80,25 @@ describe("the disks", () => {
     },
     {
       are: "not images, which are full by nature",
-      mounts: ["/dev/loop0 /snap/core squashfs ro 0 0", "/dev/sr0 /mnt iso9660 ro 0 0"],
+      mounts: [
+        "/dev/loop0 /snap/core squashfs ro 0 0",
+        "/dev/sr0 /mnt iso9660 ro 0 0",
+        "/dev/sr1 /media/dvd udf ro 0 0",
+      ],
+      paths: ["/"],
+    },
+    {
+      are: "not what any user may mount and name as he likes, but what only root can",
+      mounts: [
+        "/dev/vdb /home/user/x fuse.sshfs rw 0 0",
+        "/dev/vdc /home/user/y fuse rw 0 0",
+        "/dev/vdd /windows fuseblk rw 0 0",
+      ],
+      paths: ["/", "/windows"],
+    },
+    {
+      are: "no datasets of ZFS but the root, which are on no device",
+      mounts: ["rpool/ROOT/debian / zfs rw 0 0", "tank/data /tank/data zfs rw,xattr,noacl 0 0"],
       paths: ["/"],
     },
     {
@@ -88,7 +120,10 @@ describe("the disks", () => {
 });
 
 /** File systems `/`, `/a`, `/b` ...; those that hang answer when they are told to. */
-function someDisks(names: string[], { hanging = [], failing = [] }: { hanging?: string[]; failing?: string[] }) {
+function someDisks(
+  names: string[],
+  { hanging = [], failing = [], empty = [] }: { hanging?: string[]; failing?: string[]; empty?: string[] },
+) {
   const asked: string[] = [];
   const wake = new Map<string, () => void>();
   const disks = new DiskSpaces({
@@ -96,6 +131,7 @@ function someDisks(names: string[], { hanging = [], failing = [] }: { hanging?: 
     spaceOf: (path) => {
       asked.push(path);
       if (failing.includes(path)) return Promise.reject(new Error("EIO"));
+      if (empty.includes(path)) return Promise.resolve({ totalBytes: 0, availableBytes: 0 });
       if (!hanging.includes(path)) return Promise.resolve(space);
       return new Promise((resolve) =>
         wake.set(path, () => {
@@ -116,6 +152,12 @@ describe("the space of disks", () => {
   test("is that of those which answer", async () => {
     vi.useFakeTimers();
     const { read } = someDisks(["/a", "/b"], { failing: ["/a"] });
+    expect(await read()).toEqual(["/", "/b"]);
+  });
+
+  test("is not that of those which have none", async () => {
+    vi.useFakeTimers();
+    const { read } = someDisks(["/a", "/b"], { empty: ["/a"] });
     expect(await read()).toEqual(["/", "/b"]);
   });
 

@@ -72,9 +72,13 @@ describe("an application", () => {
     const answer = (applications: object[]): boolean => {
       return requests.ping.result.safeParse({ uptimeMs: 1, applications }).success;
     };
-    expect(answer(Array<object>(MAX_APPLICATIONS).fill(state))).toBe(true);
-    expect(answer(Array<object>(MAX_APPLICATIONS + 1).fill(state))).toBe(false);
+    const named = (count: number): object[] => {
+      return Array.from({ length: count }, (_, index) => ({ ...state, name: `a${index}` }));
+    };
+    expect(answer(named(MAX_APPLICATIONS))).toBe(true);
+    expect(answer(named(MAX_APPLICATIONS + 1))).toBe(false);
     expect(answer([{ ...state, reason: `${state.reason}x` }])).toBe(false);
+    expect(answer([state, state]), "one that stands there twice").toBe(false);
   });
 });
 
