@@ -5,7 +5,7 @@
 import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
-import { pause, unlessAborted } from "../shared/abort.ts";
+import { unlessAborted, within } from "../shared/abort.ts";
 import { systemCode } from "../shared/cli/failure.ts";
 import type { ProgramConfig } from "./config.ts";
 import type { Event } from "./events/event.ts";
@@ -68,11 +68,11 @@ export async function runProgram(run: ProgramRun, stop: AbortSignal): Promise<Pr
   const exited = once(child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
   const closed = once(child, "close");
   const wasEnded = await endWhenAborted(child, exited, limit.signal, run.endGraceMs ?? END_GRACE_MS);
-  const [code, by] = await exited;
-  await atMost(STDERR_GRACE_MS, closed);
+  await within(STDERR_GRACE_MS, closed);
   child.stderr.destroy();
   const stderr = readStderr();
   if (wasEnded) return { type: stop.aborted ? "stopped" : "timed-out", stderr };
+  const [code, by] = await exited;
   return code === null ? { type: "killed", by: by ?? "a signal", stderr } : { type: "exited", code, stderr };
 }
 
@@ -108,7 +108,10 @@ function eventVariables({ id, type, resourceType, resourceUUID, resourceName }: 
   };
 }
 
-/** Settles when the program has ended by itself, or was told to end and has, or was killed for not doing so. True when told. */
+/**
+ * Settles when the program has ended by itself, or was told to end and has, or was killed for not doing so; one that became
+ * another user may go on, where we are not root. True when told.
+ */
 async function endWhenAborted(
   child: ChildProcess,
   exited: Promise<unknown>,
@@ -120,9 +123,10 @@ async function endWhenAborted(
     return false;
   } catch {
     signalGroup(child, "SIGTERM");
-    await atMost(graceMs, exited);
+    await within(graceMs, exited);
     // Also what it started, and did not take with it.
     signalGroup(child, "SIGKILL");
+    await within(graceMs, exited);
     return true;
   }
 }
@@ -132,18 +136,9 @@ function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   try {
     process.kill(-pid, signal);
   } catch (error) {
-    if (systemCode(error) !== "ESRCH") throw error;
+    // Nobody is left in it, or only who became another user where we are not root.
+    if (systemCode(error) !== "ESRCH" && systemCode(error) !== "EPERM") throw error;
   }
-}
-
-/** Settles as the work has, or after so long. */
-async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
-  const settled = new AbortController();
-  const settle = (): void => {
-    settled.abort();
-  };
-  work.then(settle, settle);
-  await pause(ms, settled.signal);
 }
 
 /** The end of what a program wrote. */

@@ -24,7 +24,7 @@ export interface SinkContext {
   mailer: Mailer;
   limits: RateLimits;
   /** Where notifications to Masakari are written down. */
-  journal: Pick<Store, "journal" | "saveJournalEntry">;
+  journal: Pick<Store, "journal" | "saveJournalEntry" | "removeJournalEntry">;
   /** Whether what an event tells still stands: false when the guest it speaks of is well again. */
   stands: (event: Event) => boolean;
   log: Log;

@@ -23,8 +23,7 @@ export class OrderedDelivery {
   }
 
   /**
-   * As {@link Sink.deliver}. After an event that is neither delivered nor obsolete the later ones of its resource are held; when
-   * nothing can be delivered, or nobody wants it any more, so is whatever was not yet begun.
+   * As {@link Sink.deliver}. When nothing can be delivered, or nobody wants it any more, whatever was not yet begun is held too.
    */
   async deliver(events: readonly Event[], signal: AbortSignal): Promise<Attempted[]> {
     const delivery = this.#deliver(events, AbortSignal.any([signal, this.#closing.signal]));
@@ -53,11 +52,16 @@ export class OrderedDelivery {
         const outcome = signal.aborted ? stopped : await attempt(event, signal);
         attempted.set(event, { outcome, durationMs: performance.now() - startedAt });
         isOver ||= outcome.type === "gone" || outcome.type === "unavailable";
-        if (outcome.type !== "delivered" && outcome.type !== "obsolete") return;
+        if (holdsLater(outcome)) return;
       }
     });
     return events.map((event) => attempted.get(event) ?? { outcome: { type: "held" }, durationMs: 0 });
   }
+}
+
+function holdsLater(outcome: Outcome): boolean {
+  if (outcome.type === "postponed") return outcome.holdsOthers ?? true;
+  return outcome.type !== "delivered" && outcome.type !== "obsolete";
 }
 
 function byResource(events: readonly Event[]): Event[][] {

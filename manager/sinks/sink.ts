@@ -13,9 +13,12 @@ export type Outcome =
   | { type: "unavailable"; reason: string }
   /** Whoever is there wants no more events: the sink is disabled. */
   | { type: "gone"; reason: string; status?: number | undefined }
-  /** Not tried: it must not go before so many milliseconds have passed. That is no failure. */
-  | { type: "postponed"; reason: string; forMs: number }
-  /** Not sent, and never to be: what it tells is over. */
+  /**
+   * Not tried: it must not go before so many milliseconds have passed. That is no failure. With `holdsOthers: false` the later
+   * ones of its resource go on, and it is asked for again when one comes, which may make it obsolete.
+   */
+  | { type: "postponed"; reason: string; forMs: number; holdsOthers?: boolean }
+  /** Not sent, and never to be: what it tells is over, or told otherwise. */
   | { type: "obsolete"; reason: string }
   /** Not tried, because an earlier one of the same resource was not delivered. */
   | { type: "held" };
@@ -44,7 +47,8 @@ export interface Sink {
   readonly keepsAttempts: boolean;
   /**
    * Tries these, which are in the order of the log, and answers for each, in the same order. Events of one resource reach
-   * the other end in their order: after one that is not delivered, the later ones of its resource are `held`. Never rejects.
+   * the other end in their order: after one that is not delivered, the later ones of its resource are `held`, unless it is
+   * obsolete, or postponed and holds no others. Never rejects.
    */
   deliver(events: readonly Event[], signal: AbortSignal): Promise<Attempted[]>;
   connection(): SinkConnection;

@@ -25,7 +25,9 @@ interface ParkedRow {
   position: number;
   resource: string;
   attempts: number;
+  parked_at: number;
   due_at: number;
+  holds_others: number;
   error: string | null;
 }
 
@@ -68,7 +70,7 @@ export class Feeds {
 
   #saveOne({ sink, state, park, unpark, dead, attempts }: FeedProgress): void {
     const row = this.#statements.saveFeed.first({ sink, ...state, made: attempts.length });
-    for (const parked of park) this.#statements.park.run({ sink, ...parked });
+    for (const parked of park) this.#park(sink, parked);
     for (const position of unpark) this.#statements.unpark.run({ sink, position });
     for (const letter of dead) this.#bury(sink, letter);
     if (dead.length > 0) {
@@ -76,6 +78,11 @@ export class Feeds {
     }
     const before = (row?.attempts ?? attempts.length) - attempts.length;
     for (const [index, attempt] of attempts.entries()) this.#note(sink, before + index, attempt);
+  }
+
+  /** @param copy the event as JSON, of one that the log may have no more */
+  #park(sink: string, { holdsOthers, ...parked }: ParkedEvent, copy?: string): void {
+    this.#statements.park.run({ sink, ...parked, holdsOthers: Number(holdsOthers), copy });
   }
 
   /** Nothing to be seen is left of an event that is no longer kept. */
@@ -122,9 +129,11 @@ export class Feeds {
     }
     const events = eventIds === undefined ? this.#exhumeAll(sink) : this.#eventsWithIds(sink, eventIds);
     return events.map(({ event, copy }) => {
-      const parked = { position: event.position, resource: event.resourceUUID, attempts: 0, dueAt: now };
-      this.#statements.park.run({ sink, ...parked, error: undefined, copy });
-      return { ...parked, error: undefined };
+      const { position, resourceUUID: resource } = event;
+      const when = { parkedAt: now, dueAt: now };
+      const parked: ParkedEvent = { position, resource, attempts: 0, ...when, holdsOthers: true, error: undefined };
+      this.#park(sink, parked, copy);
+      return parked;
     });
   }
 
@@ -171,8 +180,8 @@ function inOrder(events: Exhumed[]): Exhumed[] {
   return events.sort((one, other) => one.event.position - other.event.position);
 }
 
-function parkedEvent({ due_at, error, ...row }: ParkedRow): ParkedEvent {
-  return { ...row, dueAt: due_at, error: error ?? undefined };
+function parkedEvent({ parked_at, due_at, holds_others, error, ...row }: ParkedRow): ParkedEvent {
+  return { ...row, parkedAt: parked_at, dueAt: due_at, holdsOthers: holds_others === 1, error: error ?? undefined };
 }
 
 function prepare(database: DatabaseSync) {
@@ -196,10 +205,11 @@ function prepare(database: DatabaseSync) {
 
     park: new Statement(
       database,
-      `INSERT INTO parked (sink, position, resource, attempts, due_at, error, copy)
-       VALUES (:sink, :position, :resource, :attempts, :dueAt, :error, :copy)
-       ON CONFLICT (position, sink) DO UPDATE SET attempts = excluded.attempts, due_at = excluded.due_at,
-         error = excluded.error, copy = coalesce(excluded.copy, copy)`,
+      `INSERT INTO parked (sink, position, resource, attempts, parked_at, due_at, holds_others, error, copy)
+       VALUES (:sink, :position, :resource, :attempts, :parkedAt, :dueAt, :holdsOthers, :error, :copy)
+       ON CONFLICT (position, sink) DO UPDATE SET attempts = excluded.attempts, parked_at = excluded.parked_at,
+         due_at = excluded.due_at, holds_others = excluded.holds_others, error = excluded.error,
+         copy = coalesce(excluded.copy, copy)`,
     ),
     unpark: new Statement<{ copy: string | null }>(
       database,
@@ -207,7 +217,8 @@ function prepare(database: DatabaseSync) {
     ),
     parked: new Statement<ParkedRow>(
       database,
-      "SELECT position, resource, attempts, due_at, error FROM parked WHERE sink = :sink ORDER BY position",
+      `SELECT position, resource, attempts, parked_at, due_at, holds_others, error FROM parked
+       WHERE sink = :sink ORDER BY position`,
     ),
     copyOf: new Statement<{ copy: string }>(
       database,

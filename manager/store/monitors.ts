@@ -53,6 +53,10 @@ export class Monitors {
     this.#statements.saveEntry.run({ sink, ...entry });
   }
 
+  removeJournalEntry(sink: string, eventId: string): void {
+    this.#statements.removeEntry.run({ sink, eventId });
+  }
+
   /** Kept for as long as the events that it tells of: an older one is not sent again. */
   prune(now: number): void {
     this.#statements.prune.run({ before: now - 2 * this.#limits.eventAgeMs });
@@ -83,6 +87,7 @@ function prepare(database: DatabaseSync) {
        ON CONFLICT (sink, event_id) DO UPDATE SET generated_at = excluded.generated_at, sent_at = excluded.sent_at,
          notification_id = excluded.notification_id`,
     ),
+    removeEntry: new Statement(database, "DELETE FROM journal WHERE sink = :sink AND event_id = :eventId"),
     prune: new Statement(database, "DELETE FROM journal WHERE generated_at < :before"),
   };
 }

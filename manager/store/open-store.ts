@@ -204,6 +204,10 @@ class ThreadedStore implements Store {
     return this.#thread.call("saveJournalEntry", sink, entry);
   }
 
+  removeJournalEntry(sink: string, eventId: string) {
+    return this.#thread.call("removeJournalEntry", sink, eventId);
+  }
+
   subscriptions() {
     return this.#thread.call("subscriptions");
   }

@@ -63,7 +63,9 @@ export const eventTables = `
     sink TEXT NOT NULL REFERENCES feeds (sink) ON DELETE CASCADE,
     resource TEXT NOT NULL,
     attempts INTEGER NOT NULL,
+    parked_at INTEGER NOT NULL,
     due_at INTEGER NOT NULL,
+    holds_others INTEGER NOT NULL,
     error TEXT,
     copy TEXT,
     PRIMARY KEY (position, sink)

@@ -167,8 +167,11 @@ export interface ParkedEvent {
   /** The event's resource: its UUID, or the empty text. */
   resource: string;
   attempts: number;
-  /** When it is tried (again), ms since 1970. */
+  /** When that was written, and when it is tried (again), ms since 1970: before the first, the clock was set back. */
+  parkedAt: number;
   dueAt: number;
+  /** Whether the later ones of its resource wait behind it. */
+  holdsOthers: boolean;
   error: string | undefined;
 }
 
@@ -336,6 +339,8 @@ export interface Store {
   journal(sink: string, since: number): Promise<JournalEntry[]>;
   /** New, or what became of one. Old ones are removed with the sink's feed, and by {@link prune}. */
   saveJournalEntry(sink: string, entry: JournalEntry): Promise<void>;
+  /** Of one that was refused. */
+  removeJournalEntry(sink: string, eventId: string): Promise<void>;
 
   // -- subscriptions and jobs
 

@@ -87,6 +87,9 @@ export function operationsOn(database: DatabaseSync, options: TablesOptions): Op
     saveJournalEntry: (sink, entry) => {
       monitors.saveJournalEntry(sink, entry);
     },
+    removeJournalEntry: (sink, eventId) => {
+      monitors.removeJournalEntry(sink, eventId);
+    },
 
     subscriptions: () => subscriptions.all(),
     saveSubscription: (subscription) => {

@@ -2,8 +2,9 @@
  * One sink's way through the log of events: each event that it wants, at least once, those of one resource in their order.
  *
  * What fails is parked and tried again on the sink's schedule, and the later ones of its resource wait behind it; those of
- * others go on. After the last attempt it is a dead letter. What the sink postpones is parked too, and what it calls
- * obsolete is done with. When nothing at all can be delivered, the feed waits where it is: the log keeps the rest.
+ * others go on. After the last attempt it is a dead letter. What the sink postpones is parked too, and holds the later ones
+ * if the sink wants that; what it calls obsolete is done with. When nothing at all can be delivered, the feed waits where it
+ * is: the log keeps the rest.
  */
 import { aborted } from "../../../shared/abort.ts";
 import { unreachable } from "../../../shared/protocol/errors.ts";
@@ -165,7 +166,7 @@ export class Feed {
     this.#backOff.reset();
     const park: ParkedEvent[] = [];
     const dueAt = this.#options.now();
-    for (const head of this.#lanes.heads) this.#park({ ...head, dueAt: Math.min(head.dueAt, dueAt) }, park);
+    for (const first of this.#lanes.free) this.#park({ ...first, dueAt: Math.min(first.dueAt, dueAt) }, park);
     this.#note({ park });
     this.wake();
   }
@@ -252,8 +253,9 @@ export class Feed {
           return await this.#passOver({ entries, upTo }, park);
         upTo = event.position;
         if (!this.#isWanted(event)) continue;
-        if (this.#lanes.has(event.resourceUUID)) this.#parkBehind(event, park);
+        if (this.#lanes.holds(event.resourceUUID)) this.#park(this.#parkedNow(event, 0), park);
         else entries.push({ event, parked: undefined });
+        this.#lanes.askAgain(event.resourceUUID, this.#options.now());
         // A test is tried alone, so that nothing holds it.
         if (this.#isTest(event)) return await this.#passOver({ entries, upTo }, park);
       }
@@ -338,7 +340,7 @@ export class Feed {
       }
       return first - 1;
     }
-    for (const { event } of passed) this.#parkBehind(event, changes.park);
+    for (const { event } of passed) this.#park(this.#parkedNow(event, 0), changes.park);
     const next = unsettled.find(({ event }) => event.position > lastSettled);
     return next === undefined ? upTo : next.event.position - 1;
   }
@@ -384,8 +386,8 @@ export class Feed {
         return true;
       case "held":
         // Behind one that was parked just now; otherwise there is nothing that it would wait for.
-        if (parked !== undefined || !this.#lanes.has(event.resourceUUID)) return false;
-        this.#parkBehind(event, changes.park);
+        if (parked !== undefined || !this.#lanes.holds(event.resourceUUID)) return false;
+        this.#park(this.#parkedNow(event, 0), changes.park);
         return true;
       case "unavailable":
         return false;
@@ -431,14 +433,15 @@ export class Feed {
     this.#noteAttempt(entry, attempted, "failed", changes);
   }
 
-  /** Nothing was tried, so that nothing is counted. The later ones of its resource wait behind it. */
+  /** Nothing was tried, so that nothing is counted. */
   #postpone(
     { event, parked }: Entry,
-    { reason, forMs }: Extract<Outcome, { type: "postponed" }>,
+    { reason, forMs, holdsOthers = true }: Extract<Outcome, { type: "postponed" }>,
     changes: Changes,
   ): void {
     const dueAt = Math.round(this.#options.now() + forMs);
-    this.#park({ ...this.#parkedNow(event, parked?.attempts ?? 0), dueAt, error: bounded(reason) }, changes.park);
+    const waiting = this.#parkedNow(event, parked?.attempts ?? 0);
+    this.#park({ ...waiting, dueAt, holdsOthers, error: bounded(reason) }, changes.park);
   }
 
   #countFailure(reason: string): void {
@@ -488,15 +491,11 @@ export class Feed {
     this.#options.owner.disabled(this, bounded(reason));
   }
 
+  /** When there are too many of its resource with it, the first of them is given up. */
   #park(event: ParkedEvent, parked: ParkedEvent[]): void {
-    this.#lanes.put(event);
+    const isNew = this.#lanes.put(event);
     parked.push(event);
-  }
-
-  /** Behind the earlier ones of its resource, of which the first is given up when they are too many. */
-  #parkBehind(event: Event, parked: ParkedEvent[]): void {
-    this.#park(this.#parkedNow(event, 0), parked);
-    const first = this.#lanes.firstOver(MAX_LANE, event.resourceUUID);
+    const first = isNew ? this.#lanes.firstOver(MAX_LANE, event.resource) : undefined;
     if (first === undefined) return;
     this.#lanes.remove(first);
     this.#givenUp.push(first);
@@ -507,8 +506,10 @@ export class Feed {
     changes.unpark.push(event.position);
   }
 
-  #parkedNow({ position, resourceUUID }: Event, attempts: number): ParkedEvent {
-    return { position, resource: resourceUUID, attempts, dueAt: this.#options.now(), error: undefined };
+  /** Due at once, when nobody holds it. */
+  #parkedNow({ position, resourceUUID: resource }: Event, attempts: number): ParkedEvent {
+    const now = this.#options.now();
+    return { position, resource, attempts, parkedAt: now, dueAt: now, holdsOthers: true, error: undefined };
   }
 
   #noteAttempt(
@@ -550,9 +551,7 @@ export class Feed {
 
   #untilDueMs(): number {
     if (this.#state.disabled !== undefined) return Infinity;
-    const dueAt = this.#lanes.nextDueAt();
-    if (dueAt === undefined) return Infinity;
-    return Math.min(Math.max(0, dueAt - this.#options.now()), LONGEST_WAIT_MS);
+    return Math.min(this.#lanes.untilDueMs(this.#options.now()), LONGEST_WAIT_MS);
   }
 }
 

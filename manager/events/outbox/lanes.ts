@@ -1,6 +1,6 @@
 /**
- * The events that wait at one sink for another attempt, each resource's in their order: only the first of them is tried.
- * Those of the manager itself have no order, and each is the first.
+ * The events that wait at one sink for another attempt, each resource's in their order: only the first of them is tried, and
+ * those behind it that no earlier one holds. Those of the manager itself have no order, and each is the first.
  */
 import type { ParkedEvent } from "../../store/store.ts";
 
@@ -19,8 +19,8 @@ export class Lanes {
   }
 
   /** Whether a later event of the resource is to wait. */
-  has(resource: string): boolean {
-    return this.#lanes.has(resource);
+  holds(resource: string): boolean {
+    return this.#lanes.get(resource)?.some(({ holdsOthers }) => holdsOthers) ?? false;
   }
 
   /** How many of a resource wait. */
@@ -34,14 +34,22 @@ export class Lanes {
     return lane.length > most ? lane[0] : undefined;
   }
 
-  /** New, or with another due time. */
-  put(event: ParkedEvent): void {
+  /** New, or with another due time. True for a new one. */
+  put(event: ParkedEvent): boolean {
     const lane = this.#lanes.get(nameOf(event)) ?? [];
     this.#lanes.set(nameOf(event), lane);
     const at = lane.findIndex(({ position }) => position >= event.position);
     const isKnown = lane[at]?.position === event.position;
     lane.splice(at === -1 ? lane.length : at, isKnown ? 1 : 0, event);
     if (!isKnown) this.#size += 1;
+    return !isKnown;
+  }
+
+  /** What holds nobody of a resource is due now. */
+  askAgain(resource: string, now: number): void {
+    for (const event of this.#lanes.get(resource) ?? []) {
+      if (!event.holdsOthers) this.put({ ...event, dueAt: Math.min(event.dueAt, now) });
+    }
   }
 
   remove(parked: Place): void {
@@ -53,24 +61,32 @@ export class Lanes {
     if (lane.length === 0) this.#lanes.delete(nameOf(parked));
   }
 
-  /** The first of each resource that is due, those due longest first. */
+  /** Of those that nobody holds, the ones due longest, in the order of the log. */
   due(now: number, limit: number): ParkedEvent[] {
-    return this.heads
-      .filter(({ dueAt }) => dueAt <= now)
+    return this.free
+      .filter((event) => untilDueMs(event, now) === 0)
       .sort((one, other) => one.dueAt - other.dueAt)
-      .slice(0, limit);
+      .slice(0, limit)
+      .sort((one, other) => one.position - other.position);
   }
 
-  /** When the next is due, ms since 1970; undefined when none waits. */
-  nextDueAt(): number | undefined {
-    const { heads } = this;
-    return heads.length === 0 ? undefined : Math.min(...heads.map(({ dueAt }) => dueAt));
+  /** Until the next is due; Infinity when none waits. */
+  untilDueMs(now: number): number {
+    return this.free.reduce((ms, event) => Math.min(ms, untilDueMs(event, now)), Infinity);
   }
 
-  /** The first of each resource. */
-  get heads(): ParkedEvent[] {
-    return [...this.#lanes.values()].flatMap(([head]) => head ?? []);
+  /** Those that nobody holds. */
+  get free(): ParkedEvent[] {
+    return [...this.#lanes.values()].flatMap((lane) => {
+      const holder = lane.findIndex(({ holdsOthers }) => holdsOthers);
+      return holder === -1 ? lane : lane.slice(0, holder + 1);
+    });
   }
+}
+
+/** A clock that was set back would have it wait for that much longer: it is due then. */
+function untilDueMs({ parkedAt, dueAt }: ParkedEvent, now: number): number {
+  return now < parkedAt ? 0 : Math.max(0, dueAt - now);
 }
 
 function nameOf({ resource, position }: Place): string {

@@ -12,8 +12,13 @@ const LOGIN_TIMEOUT_MS = 10_000;
 /** A token is renewed when so much of its life is over, so that none expires on its way. */
 const RENEWED_AFTER = 0.9;
 
-/** Keystone may lock a user out for many wrong passwords; all who ask meanwhile are told what the last one was told. */
-const REFUSED_FOR_MS = 10_000;
+/**
+ * Keystone may lock a user out for many wrong passwords (its `[security_compliance] lockout_failure_attempts`). So it is asked
+ * again after so long at first, and after twice as long each time that it refuses, up to the longest; all who ask meanwhile
+ * are told what the last one was told. Not measured.
+ */
+const FIRST_PAUSE_MS = 10_000;
+const LONGEST_PAUSE_MS = 600_000;
 
 type Login = Exclude<KeystoneLogin, { method: "none" }>;
 
@@ -40,12 +45,20 @@ const tokenAnswer = z.object({
   token: z.object({ issued_at: time, expires_at: time, catalog: z.optional(catalogue) }),
 });
 
+/** A login that was refused, and for how long none is tried after it. */
+interface Refusal {
+  error: CommandError;
+  at: number;
+  pauseMs: number;
+}
+
+/** A refused login is tried again after 10 s, then after twice as long each time, up to 10 min; a success ends that. */
 export class Keystone {
   readonly #options: KeystoneOptions;
   readonly #closing = new AbortController();
   #session: LentSession | undefined;
   #login: Promise<LentSession> | undefined;
-  #refusal: { error: CommandError; at: number } | undefined;
+  #refusal: Refusal | undefined;
 
   constructor(options: KeystoneOptions) {
     this.#options = options;
@@ -55,7 +68,7 @@ export class Keystone {
   async session(signal: AbortSignal): Promise<Session> {
     const now = this.#options.now();
     if (this.#session !== undefined && now < this.#session.renewAt) return this.#session;
-    if (this.#refusal !== undefined && isRecent(this.#refusal.at, now)) throw this.#refusal.error;
+    if (this.#refusal !== undefined && isRecent(this.#refusal, now)) throw this.#refusal.error;
     this.#login ??= this.#logIn().finally(() => {
       this.#login = undefined;
     });
@@ -103,7 +116,8 @@ export class Keystone {
     const { status } = answer;
     if (status === 401) {
       const error = this.#failed(`refused ${whoIs(login)} (401)`, "not-permitted");
-      this.#refusal = { error, at: now() };
+      const pauseMs = this.#refusal === undefined ? FIRST_PAUSE_MS : 2 * this.#refusal.pauseMs;
+      this.#refusal = { error, at: now(), pauseMs: Math.min(pauseMs, LONGEST_PAUSE_MS) };
       return error;
     }
     if (status === 404 || (status >= 300 && status < 400)) {
@@ -119,8 +133,8 @@ export class Keystone {
 }
 
 /** Not what a clock that was set back calls later. */
-function isRecent(at: number, now: number): boolean {
-  return at <= now && now < at + REFUSED_FOR_MS;
+function isRecent({ at, pauseMs }: Refusal, now: number): boolean {
+  return at <= now && now < at + pauseMs;
 }
 
 /** `auth` of a request for a token. An application credential is for one project, which it knows itself. */

@@ -11,6 +11,7 @@ import type { Attempted, Outcome, Sink, SinkConnection } from "../sink.ts";
 import { MasakariClient, notificationIdIn, refusalOf, type Reply } from "./masakari-client.ts";
 import { DUPLICATE_WINDOW_MS, notificationOf } from "./notification.ts";
 import { type Entry, SentJournal } from "./sent-journal.ts";
+import { ToldTogether } from "./told-together.ts";
 
 /** Masakari's API may sleep in each request, with a worker of its own for each. Not measured. */
 const REQUESTS_AT_ONCE = 16;
@@ -18,7 +19,7 @@ const BATCH_SIZE = 32;
 
 export interface MasakariSinkOptions {
   endpoint: MasakariEndpoint;
-  journal: Pick<Store, "journal" | "saveJournalEntry">;
+  journal: Pick<Store, "journal" | "saveJournalEntry" | "removeJournalEntry">;
   /** Whether what an event tells still stands: a VM that is well again must not be recovered. */
   stands: (event: Event) => boolean;
   log: Log;
@@ -38,6 +39,7 @@ export class MasakariSink implements Sink {
   readonly #now: () => number;
   readonly #client: MasakariClient;
   readonly #journal: SentJournal;
+  readonly #together = new ToldTogether();
   readonly #delivery: OrderedDelivery;
   readonly #closing = new AbortController();
   #starting: Promise<void> | undefined;
@@ -57,6 +59,10 @@ export class MasakariSink implements Sink {
   }
 
   deliver(events: readonly Event[], signal: AbortSignal): Promise<Attempted[]> {
+    for (const event of events) {
+      const name = this.#eventOf(event);
+      if (name !== undefined) this.#together.see({ vmId: event.resourceUUID, event: name }, event.position);
+    }
     return this.#delivery.deliver(events, signal);
   }
 
@@ -104,14 +110,18 @@ export class MasakariSink implements Sink {
     if (known?.sentAt !== undefined) return { type: "delivered", note: "Masakari was told of it before" };
     const name = this.#eventOf(event);
     if (name === undefined) return { type: "rejected", reason: `Masakari is not told of ${event.type} here` };
-    if (!this.#options.stands(event)) return { type: "obsolete", reason: "the VM is well again" };
+    if (!this.#options.stands(event)) return { type: "obsolete", reason: "what it tells is over" };
     const entry = known ?? this.#planned(event, name);
+    if (this.#together.has(entry, event.position)) return { type: "obsolete", reason: TOLD_TOGETHER };
     const forMs = known === undefined ? this.#holdMs(entry) : 0;
-    if (forMs > 0) return { type: "postponed", reason: HELD, forMs };
+    if (forMs > 0) return { type: "postponed", reason: HELD, forMs, holdsOthers: false };
     // What has no token is not on its way: it keeps no other from its window.
     await this.#client.ready(stop);
     if (known === undefined) await this.#journal.save(entry);
-    return await this.#send(entry, stop);
+    const reply = await this.#send(entry, stop);
+    // Of one that was sent before, that attempt may have arrived.
+    if (known === undefined && isRefused(reply)) await this.#journal.forget(entry);
+    return this.#outcomeOf(reply);
   }
 
   #eventOf({ type }: Event): MasakariEvent | undefined {
@@ -131,13 +141,15 @@ export class MasakariSink implements Sink {
     return ms > DUPLICATE_WINDOW_MS ? 0 : ms;
   }
 
-  async #send(entry: Entry, stop: AbortSignal): Promise<Outcome> {
+  async #send(entry: Entry, stop: AbortSignal): Promise<Reply> {
+    const lastSeen = this.#together.lastSeen(entry);
     const reply = await this.#client.notify(notificationOf(entry, this.#options.endpoint.hostname), stop);
-    const outcome = this.#outcomeOf(reply);
+    // One that is known already may have come before the others happened.
+    if (reply.status === 202) this.#together.tell(entry, lastSeen);
     if (isTaken(reply)) {
       await this.#journal.save({ ...entry, sentAt: this.#now(), notificationId: notificationIdIn(reply) });
     }
-    return outcome;
+    return reply;
   }
 
   #outcomeOf(reply: Reply): Outcome {
@@ -147,10 +159,11 @@ export class MasakariSink implements Sink {
       case 202:
         return { type: "delivered", status };
       case 409:
+        if (isTaken(reply)) return { type: "delivered", status, note: `it was known already: ${words}` };
         return {
-          type: "delivered",
+          type: "failed",
           status,
-          note: `${isTaken(reply) ? "it was known already" : "it is ignored"}: ${words}`,
+          reason: `${refusalOf(reply, login)}; it takes nothing of the host '${hostname}' until its maintenance is over`,
         };
       case 400: {
         const why = `${refusalOf(reply, login)} of what it was told of the host '${hostname}'`;
@@ -164,6 +177,7 @@ export class MasakariSink implements Sink {
 }
 
 const HELD = "Masakari would take it for the failure before; it is held for three minutes after that";
+const TOLD_TOGETHER = "a notification of the same payload, sent after it happened, told it too";
 
 /** What is not answered may have arrived. */
 function failure(error: unknown, stop: AbortSignal): Outcome {
@@ -173,4 +187,9 @@ function failure(error: unknown, stop: AbortSignal): Outcome {
 /** Refused as one that it has already. A host under maintenance it refuses so too, and then it has nothing. */
 function isTaken({ status, words }: Reply): boolean {
   return status === 202 || (status === 409 && !/maintenance/i.test(words));
+}
+
+/** Masakari has nothing of it. Its own faults (5xx) leave that open, and so do time-outs of what stands before it. */
+function isRefused(reply: Reply): boolean {
+  return reply.status >= 300 && reply.status < 500 && reply.status !== 408 && !isTaken(reply);
 }

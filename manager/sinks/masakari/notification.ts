@@ -19,6 +19,11 @@ export interface Failure {
   generatedAt: number;
 }
 
+/** What Masakari compares of one host's. */
+export function payloadOf({ vmId, event }: Pick<Failure, "vmId" | "event">): string {
+  return `${event} ${vmId}`;
+}
+
 /** The body of the request: Masakari refuses a payload with any other key. */
 export interface Notification {
   notification: {

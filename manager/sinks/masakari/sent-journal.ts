@@ -1,7 +1,8 @@
 /** What Masakari was told, or may have been: written down before it is told, so that no failure is told as two. */
 import type { JournalEntry, Store } from "../../store/store.ts";
 import { masakariEvents } from "../endpoint.ts";
-import { DUPLICATE_WINDOW_MS, type Failure } from "./notification.ts";
+import { putNewest } from "./newest.ts";
+import { DUPLICATE_WINDOW_MS, type Failure, payloadOf } from "./notification.ts";
 
 /**
  * What is read when the manager starts. An older event that is delivered again has the time of its first attempt all the same,
@@ -9,11 +10,8 @@ import { DUPLICATE_WINDOW_MS, type Failure } from "./notification.ts";
  */
 const REMEMBERED_MS = 24 * 60 * 60 * 1000;
 
-/** Many more than a host has VMs: of those in the window, none is forgotten. */
-const MAX_REMEMBERED = 10_000;
-
 export interface SentJournalOptions {
-  store: Pick<Store, "journal" | "saveJournalEntry">;
+  store: Pick<Store, "journal" | "saveJournalEntry" | "removeJournalEntry">;
   /** The sink's name. */
   sink: string;
   /** Milliseconds since 1970. */
@@ -60,28 +58,32 @@ export class SentJournal {
     this.#remember(entry);
   }
 
+  /** Masakari has nothing of it, so that it keeps none from its window. Settles when it is gone from the disk. */
+  async forget(entry: Entry): Promise<void> {
+    const { store, sink } = this.#options;
+    await store.removeJournalEntry(sink, entry.eventId);
+    this.#entries.delete(entry.eventId);
+    this.#lastGenerated.delete(payloadOf(entry));
+    for (const other of this.#entries.values()) {
+      if (payloadOf(other) === payloadOf(entry)) this.#noteGenerated(other);
+    }
+  }
+
   async #load(): Promise<void> {
     const { store, sink, now } = this.#options;
     for (const entry of await store.journal(sink, now() - REMEMBERED_MS)) if (isOurs(entry)) this.#remember(entry);
   }
 
   #remember(entry: Entry): void {
-    const payload = payloadOf(entry);
-    put(this.#entries, entry.eventId, entry);
-    put(this.#lastGenerated, payload, Math.max(entry.generatedAt, this.#lastGenerated.get(payload) ?? -Infinity));
+    putNewest(this.#entries, entry.eventId, entry);
+    this.#noteGenerated(entry);
   }
-}
 
-/** As the newest; the oldest makes room. */
-function put<Value>(map: Map<string, Value>, key: string, value: Value): void {
-  map.delete(key);
-  map.set(key, value);
-  const [oldest] = map.keys();
-  if (map.size > MAX_REMEMBERED && oldest !== undefined) map.delete(oldest);
-}
-
-function payloadOf({ vmId, event }: Pick<Failure, "vmId" | "event">): string {
-  return `${event} ${vmId}`;
+  #noteGenerated(entry: Entry): void {
+    const payload = payloadOf(entry);
+    const last = this.#lastGenerated.get(payload) ?? -Infinity;
+    putNewest(this.#lastGenerated, payload, Math.max(entry.generatedAt, last));
+  }
 }
 
 function isOurs(entry: JournalEntry): entry is Entry {

@@ -61,7 +61,7 @@ const credentialLogin = z.strictObject({
   }),
 });
 
-export type StoredNotification = Notification & { notification_uuid: string };
+export type StoredNotification = Notification & { notification_uuid: string; created_at: string };
 
 export interface SeenRequest {
   method: string;
@@ -246,7 +246,7 @@ export class MasakariUnderTest implements AsyncDisposable {
         `Notification received from host ${hostname} of type ${type} is duplicate.`,
       );
     }
-    const stored = { ...news, notification_uuid: randomUUID() };
+    const stored = { ...news, notification_uuid: randomUUID(), created_at: new Date().toISOString() };
     this.stored.push(stored);
     return { status: 202, body: { notification: { ...stored, status: "new", id: this.stored.length } } };
   }

@@ -76,7 +76,7 @@ function failure(type: EventType = "VM.HUNG", vm = web1): Event {
 }
 
 /** A sink with a journal in memory, closed when the test is over. */
-function sinkTo(changes: Partial<MasakariEndpoint> = {}) {
+function sinkTo(changes: Partial<MasakariEndpoint> = {}, stands: () => boolean = () => true) {
   const journal = new Map<string, JournalEntry>();
   const { log, lines } = keptLog();
   const sink = new MasakariSink({
@@ -84,8 +84,9 @@ function sinkTo(changes: Partial<MasakariEndpoint> = {}) {
     journal: {
       journal: () => Promise.resolve([...journal.values()]),
       saveJournalEntry: (_, entry) => Promise.resolve(void journal.set(entry.eventId, entry)),
+      removeJournalEntry: (_, eventId) => Promise.resolve(void journal.delete(eventId)),
     },
-    stands: () => true,
+    stands,
     log,
   });
   onTestFinished(() => sink.close());
@@ -199,7 +200,33 @@ describe("the answer", () => {
         `Masakari at ${masakari.url}/${PROJECT_ID} answered 400 (Host with name compute-9 could not be found.) of what it ` +
         "was told of the host 'compute-9'; is that what it calls this host?",
     });
-    expect([...journal.values()]).toMatchObject([{ sentAt: undefined }]);
+    expect([...journal.values()]).toEqual([]);
+  });
+
+  test.each([
+    fault(400, "badRequest", "Host with name compute-1 could not be found."),
+    fault(403, "forbidden", "Policy doesn't allow it"),
+    fault(409, "conflictingRequest", "it is ignored as the host is already under maintenance."),
+  ])("$status leaves Masakari with nothing: the next failure of the payload waits for no window", async (reply) => {
+    const { outcome, journal } = sinkTo();
+    masakari.insteadOf.masakari = reply;
+    expect(await outcome()).toMatchObject({ status: reply.status });
+    expect([...journal.values()]).toEqual([]);
+    delete masakari.insteadOf.masakari;
+    await vi.advanceTimersByTimeAsync(30 * SECOND_MS);
+    expect(await outcome()).toEqual({ type: "delivered", status: 202 });
+    expect(storedTimes()).toEqual([30]);
+  });
+
+  test("400 for one whose first answer was lost leaves open whether Masakari has it: the next waits for its window", async () => {
+    const { outcome, journal } = sinkTo();
+    masakari.answersToLose = 1;
+    const told = failure();
+    expect(await outcome(told)).toMatchObject({ type: "failed" });
+    masakari.insteadOf.masakari = fault(400, "badRequest", "no");
+    expect(await outcome(told)).toMatchObject({ type: "rejected" });
+    expect([...journal.values()]).toMatchObject([{ eventId: told.id, sentAt: undefined }]);
+    expect(await outcome()).toMatchObject({ type: "postponed", forMs: 181 * SECOND_MS, holdsOthers: false });
   });
 
   test("409 is delivered, as known already", async () => {
@@ -213,15 +240,18 @@ describe("the answer", () => {
     expect([...second.journal.values()]).toMatchObject([{ sentAt: NOON, notificationId: undefined }]);
   });
 
-  test("409 for a host under maintenance is delivered, and not journaled as sent, since Masakari has nothing", async () => {
+  test("409 for a host under maintenance is a failure, since Masakari has nothing; it is told when that is over", async () => {
     const { outcome, journal } = sinkTo();
     masakari.hostsUnderMaintenance.add(HOSTNAME);
     const told = failure();
-    expect(await outcome(told)).toMatchObject({
-      type: "delivered",
-      note: expect.stringMatching(/maintenance/) as string,
+    expect(await outcome(told)).toEqual({
+      type: "failed",
+      status: 409,
+      reason:
+        `Masakari at ${masakari.url}/${PROJECT_ID} answered 409 (Notification received from host compute-1 of type 'VM' is ` +
+        "ignored as the host is already under maintenance.); it takes nothing of the host 'compute-1' until its maintenance is over",
     });
-    expect([...journal.values()]).toMatchObject([{ sentAt: undefined }]);
+    expect([...journal.values()]).toEqual([]);
     masakari.hostsUnderMaintenance.clear();
     expect(await outcome(told)).toEqual({ type: "delivered", status: 202 });
   });
@@ -247,7 +277,7 @@ describe("the answer", () => {
     expect(reason).toContain(words);
     expect(reason).toContain(`Masakari at ${masakari.url}`);
     expect(reason.length).toBeLessThan(600);
-    expect([...journal.values()]).toMatchObject([{ sentAt: undefined }]);
+    expect([...journal.values()].filter(({ sentAt }) => sentAt !== undefined)).toEqual([]);
   });
 
   test("503 while Masakari cannot reach Keystone is a failure", async () => {
@@ -352,6 +382,35 @@ describe("a token", () => {
     expect(sink.target).not.toMatch(/w0rd/);
   });
 
+  test("for a wrong password is asked for less and less often, every ten minutes at last, until one is given", async () => {
+    const { outcome } = sinkTo();
+    const refused = { status: 401, body: { error: { code: 401, message: "no" } } };
+    const loginsAt: number[] = [];
+    const beginning = Date.now();
+    /** An attempt every ten seconds, as the schedule has them. */
+    const tryFor = async (minutes: number): Promise<void> => {
+      for (let attempt = 0; attempt < 6 * minutes; attempt += 1) {
+        const before = masakari.logins;
+        await outcome();
+        if (masakari.logins > before) loginsAt.push((Date.now() - beginning) / SECOND_MS);
+        vi.setSystemTime(Date.now() + 10 * SECOND_MS);
+      }
+    };
+    masakari.insteadOf.keystone = refused;
+    await tryFor(35);
+    expect(loginsAt).toEqual([0, 10, 30, 70, 150, 310, 630, 1_230, 1_830]);
+
+    delete masakari.insteadOf.keystone;
+    masakari.tokenLifeMs = 60 * SECOND_MS;
+    vi.setSystemTime(Date.now() + 600 * SECOND_MS);
+    expect(await outcome()).toMatchObject({ type: "delivered" });
+    masakari.insteadOf.keystone = refused;
+    vi.setSystemTime(Date.now() + 600 * SECOND_MS);
+    const { logins } = masakari;
+    await tryFor(1);
+    expect(masakari.logins - logins).toBe(3);
+  });
+
   test("for an application credential that is wrong is refused in words without its secret", async () => {
     const login = { method: "application-credential", url: masakari.keystoneUrl, ...CREDENTIAL, secret: "x" } as const;
     expect(await sinkTo({ login }).outcome()).toEqual({
@@ -448,7 +507,7 @@ describe("whether Masakari would be told", () => {
   });
 });
 
-type Disk = DispatcherOptions["store"] & Pick<Store, "journal" | "saveJournalEntry">;
+type Disk = DispatcherOptions["store"] & Pick<Store, "journal" | "saveJournalEntry" | "removeJournalEntry">;
 
 /** A manager's feed, with a sink to the peer, over what it keeps. */
 class Feeding {
@@ -492,6 +551,7 @@ class Feeding {
       journal: {
         journal: disk.journal.bind(disk),
         saveJournalEntry: this.#unlessKilled(disk.saveJournalEntry.bind(disk)),
+        removeJournalEntry: this.#unlessKilled(disk.removeJournalEntry.bind(disk)),
       },
       stands: ({ id }) => !this.#well.has(id),
       log: keptLog().log,
@@ -769,6 +829,96 @@ describe("a failure", () => {
     await host.stop();
   });
 
+  test("of another kind does not wait behind one that is held, which is asked again then whether it is over", async () => {
+    const host = await Host.start(await temporaryDirectory());
+    await host.fails();
+    await until(() => host.attempts.length === 1);
+    await vi.advanceTimersByTimeAsync(30 * SECOND_MS);
+    const held = await host.fails();
+    await until(() => host.feed.retrying === 1);
+    await vi.advanceTimersByTimeAsync(5 * SECOND_MS);
+    host.feeding.recovers(held);
+    await host.fails("VM.CRASHED");
+    await until(() => host.attempts.length === 3);
+    expect(host.attempts).toEqual(["delivered", "delivered", "obsolete"]);
+    expect(storedTimes()).toEqual([0, 35]);
+    expect(host.feed.retrying).toBe(0);
+    await vi.advanceTimersByTimeAsync(SECOND_MS);
+    await until(async () => (await host.kept()).length === 3);
+    expect((await host.kept())[0]).toMatchObject({ outcome: "obsolete", error: "what it tells is over" });
+    await host.stop();
+  });
+
+  test.each([
+    ["", false],
+    [", over a restart of the manager too", true],
+  ])("and those that follow it in its window are told with one notification%s", async (_, isRestarted) => {
+    const path = await temporaryDirectory();
+    let host = await Host.start(path);
+    await host.fails("VM.IO-ERROR");
+    await until(() => host.attempts.length === 1);
+    for (let count = 1; count <= 6; count += 1) {
+      await vi.advanceTimersByTimeAsync(10 * SECOND_MS);
+      await host.fails("VM.IO-ERROR");
+      await until(() => host.feed.retrying === count);
+    }
+    if (isRestarted) {
+      await host.stop();
+      host = await Host.start(path);
+    }
+    const before = host.attempts.length;
+    await vi.advanceTimersByTimeAsync(121 * SECOND_MS);
+    await until(() => host.attempts.length === before + 6);
+    expect(host.attempts.slice(before)).toEqual(["delivered", ...Array<string>(5).fill("obsolete")]);
+    expect(storedTimes()).toEqual([0, 181]);
+    await vi.advanceTimersByTimeAsync(SECOND_MS);
+    await until(async () => (await host.kept()).length === 7);
+    expect((await host.kept())[0]?.error).toBe(
+      "a notification of the same payload, sent after it happened, told it too",
+    );
+    // What happens after that is another one.
+    await host.fails("VM.IO-ERROR");
+    await until(() => host.feed.retrying === 1);
+    await vi.advanceTimersByTimeAsync(181 * SECOND_MS);
+    await until(() => masakari.stored.length === 3);
+    await host.stop();
+  });
+
+  test("that is told when the one before it is over tells of itself", async () => {
+    const host = await Host.start(await temporaryDirectory());
+    await host.fails();
+    await until(() => host.attempts.length === 1);
+    const [over] = [await host.fails(), await host.fails()];
+    await until(() => host.feed.retrying === 2);
+    host.feeding.recovers(over);
+    await vi.advanceTimersByTimeAsync(181 * SECOND_MS);
+    await until(() => host.attempts.length === 3);
+    expect(host.attempts).toEqual(["delivered", "obsolete", "delivered"]);
+    expect(storedTimes()).toEqual([0, 181]);
+    await host.stop();
+  });
+
+  test("on a host under maintenance is told when that is over, and is a dead letter when it is not", async () => {
+    const host = await Host.start(await temporaryDirectory());
+    masakari.hostsUnderMaintenance.add(HOSTNAME);
+    await host.fails();
+    await until(() => host.attempts.length === 1);
+    await nextAttempt(host);
+    masakari.hostsUnderMaintenance.clear();
+    await nextAttempt(host);
+    expect(host.attempts).toEqual(["failed", "failed", "delivered"]);
+    expect(storedTimes()).toEqual([0]);
+    expect(await host.journal()).toMatchObject([{ sentAt: NOON + 20 * SECOND_MS }]);
+
+    masakari.hostsUnderMaintenance.add(HOSTNAME);
+    await host.fails("VM.CRASHED");
+    await until(() => host.attempts.length === 4);
+    for (let attempt = 2; attempt <= 13; attempt += 1) await nextAttempt(host);
+    expect(host.attempts.at(-1)).toBe("dead");
+    expect(await host.journal()).toHaveLength(1);
+    await host.stop();
+  });
+
   test("that is over while it is held, or while Masakari is away, is never told", async () => {
     const host = await Host.start(await temporaryDirectory());
     await host.fails();
@@ -818,6 +968,24 @@ describe("a failure", () => {
     await host.stop();
   });
 
+  test("that waits when the clock is set back is told at the next look, whether it failed or was held", async () => {
+    const host = await Host.start(await temporaryDirectory());
+    await host.fails();
+    await until(() => host.attempts.length === 1);
+    await host.fails();
+    await until(() => host.feed.retrying === 1);
+    masakari.insteadOf.masakari = { status: 503 };
+    await host.fails("VM.CRASHED", web2);
+    await until(() => host.attempts.length === 2);
+    delete masakari.insteadOf.masakari;
+    vi.setSystemTime(NOON - 3_600 * SECOND_MS);
+    await vi.advanceTimersByTimeAsync(10 * SECOND_MS);
+    await until(() => host.attempts.length === 4);
+    expect(host.attempts).toEqual(["delivered", "failed", "delivered", "delivered"]);
+    expect(storedTimes().sort((one, other) => one - other)).toEqual([0, 0, 181]);
+    await host.stop();
+  });
+
   test("is forgotten with the sink that told of it", async () => {
     const host = await Host.start(await temporaryDirectory());
     await host.fails();
@@ -856,67 +1024,84 @@ class DiskInMemory extends EventsInMemory {
     this.#journal.set(entry.eventId, { ...entry });
     return Promise.resolve();
   }
+
+  removeJournalEntry(_sink: string, eventId: string): Promise<void> {
+    this.#journal.delete(eventId);
+    return Promise.resolve();
+  }
+}
+
+/** Whether a notification of it came after it. */
+function isTold({ type, resourceUUID, time }: Event): boolean {
+  return masakari.stored.some(({ payload, created_at: createdAt }) => {
+    const isOfIt = payload.event === endpointOf().events[type as "VM.HUNG"] && payload.instance_uuid === resourceUUID;
+    return isOfIt && Date.parse(createdAt) >= time;
+  });
 }
 
 describe("whatever happens on the way, and however often the manager is killed,", () => {
-  test("each failure that stands is stored by Masakari, once", { timeout: 300_000 }, async () => {
-    const fails = fc.record({
-      type: fc.constant("fails" as const),
-      vm: fc.constantFrom(web1, web2),
-      what: fc.constantFrom<EventType>("VM.HUNG", "VM.CRASHED"),
-    });
-    const time = fc.record({ type: fc.constant("time" as const), ms: fc.integer({ min: 1, max: 200_000 }) });
-    const trouble = fc.constantFrom("loses", "breaks", "mends", "revokes", "restarts", "is killed");
-    const steps = fc.array(
-      fc.oneof(
-        fails,
-        time,
-        trouble.map((type) => ({ type })),
-      ),
-      { minLength: 3, maxLength: 25 },
-    );
-    await fc.assert(
-      fc.asyncProperty(steps, async (script) => {
-        vi.setSystemTime(NOON);
-        await masakari[Symbol.asyncDispose]();
-        masakari = await MasakariUnderTest.listen();
-        const disk = new DiskInMemory();
-        // So often that nothing becomes a dead letter.
-        let manager = await Feeding.start(disk, disk.log, 1_000);
-        for (const step of script) {
-          if (step.type === "time" && "ms" in step) await vi.advanceTimersByTimeAsync(step.ms);
-          else if (step.type === "fails" && "vm" in step) disk.append(vmEvent(step.what, step.vm, Date.now()));
-          else if (step.type === "loses") masakari.answersToLose += 1;
-          else if (step.type === "breaks") masakari.insteadOf.masakari = { status: 503 };
-          else if (step.type === "mends") delete masakari.insteadOf.masakari;
-          else if (step.type === "revokes") masakari.revokeTokens();
-          else {
-            if (step.type === "is killed") manager.kill();
-            else await manager.close();
-            manager = await Feeding.start(disk, disk.log, 1_000);
+  test(
+    "each failure that stands is told after it happened, with a notification that Masakari stores once",
+    { timeout: 300_000 },
+    async () => {
+      const fails = fc.record({
+        type: fc.constant("fails" as const),
+        vm: fc.constantFrom(web1, web2),
+        what: fc.constantFrom<EventType>("VM.HUNG", "VM.CRASHED"),
+      });
+      const time = fc.record({ type: fc.constant("time" as const), ms: fc.integer({ min: 1, max: 200_000 }) });
+      const trouble = fc.constantFrom("loses", "breaks", "refuses", "mends", "revokes", "restarts", "is killed");
+      const steps = fc.array(
+        fc.oneof(
+          fails,
+          time,
+          trouble.map((type) => ({ type })),
+        ),
+        { minLength: 3, maxLength: 25 },
+      );
+      await fc.assert(
+        fc.asyncProperty(steps, async (script) => {
+          vi.setSystemTime(NOON);
+          await masakari[Symbol.asyncDispose]();
+          masakari = await MasakariUnderTest.listen();
+          const disk = new DiskInMemory();
+          // So often that nothing becomes a dead letter.
+          let manager = await Feeding.start(disk, disk.log, 1_000);
+          for (const step of script) {
+            if (step.type === "time" && "ms" in step) await vi.advanceTimersByTimeAsync(step.ms);
+            else if (step.type === "fails" && "vm" in step) disk.append(vmEvent(step.what, step.vm, Date.now()));
+            else if (step.type === "loses") masakari.answersToLose += 1;
+            else if (step.type === "breaks") masakari.insteadOf.masakari = { status: 503 };
+            else if (step.type === "refuses") masakari.insteadOf.masakari = { status: 403 };
+            else if (step.type === "mends") delete masakari.insteadOf.masakari;
+            else if (step.type === "revokes") masakari.revokeTokens();
+            else {
+              if (step.type === "is killed") manager.kill();
+              else await manager.close();
+              manager = await Feeding.start(disk, disk.log, 1_000);
+            }
+            // What is under way is often over by then.
+            await sleep(3);
           }
-          // What is under way is often over by then.
-          await sleep(3);
-        }
-        delete masakari.insteadOf.masakari;
-        const running = manager;
-        const failures = disk.events.length;
-        await until(async () => {
-          await vi.advanceTimersByTimeAsync(15 * SECOND_MS);
-          return running.isIdle;
-        });
-        expect(masakari.stored).toHaveLength(failures);
-        expect(disk.dead).toEqual([]);
-        const journal = await disk.journal();
-        expect(journal.every(({ sentAt }) => sentAt !== undefined)).toBe(true);
-        expect(masakari.stored.map(({ generated_time: at }) => Date.parse(at)).sort()).toEqual(
-          journal.map(({ generatedAt }) => generatedAt).sort(),
-        );
-        void running.close();
-      }),
-      { numRuns: 30 },
-    );
-  });
+          delete masakari.insteadOf.masakari;
+          const running = manager;
+          await until(async () => {
+            await vi.advanceTimersByTimeAsync(15 * SECOND_MS);
+            return running.isIdle;
+          });
+          expect(disk.events.filter((failure) => !isTold(failure))).toEqual([]);
+          expect(disk.dead).toEqual([]);
+          const journal = await disk.journal();
+          expect(journal.every(({ sentAt }) => sentAt !== undefined)).toBe(true);
+          expect(masakari.stored.map(({ generated_time: at }) => Date.parse(at)).sort()).toEqual(
+            journal.map(({ generatedAt }) => generatedAt).sort(),
+          );
+          void running.close();
+        }),
+        { numRuns: 30 },
+      );
+    },
+  );
 });
 
 describe("the Masakari of these tests", () => {

@@ -61,7 +61,7 @@ export class EventsInMemory {
     const positions = this.dead.filter((letter) => letter.sink === sink).map(({ position }) => position);
     const wanted = this.events.filter(({ id, position }) => eventIds?.includes(id) ?? positions.includes(position));
     const parked = wanted.map(({ position, resourceUUID: resource }) => {
-      return { position, resource, attempts: 0, dueAt: now, error: undefined };
+      return { position, resource, attempts: 0, parkedAt: now, dueAt: now, holdsOthers: true, error: undefined };
     });
     if (feed !== undefined) this.feeds.set(sink, { ...feed, parked: [...feed.parked, ...parked], deadLetters: 0 });
     return Promise.resolve(parked);

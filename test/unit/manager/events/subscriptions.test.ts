@@ -60,7 +60,11 @@ class Disk {
         config: () => config,
         mailer: new Mailer(() => config.mail),
         limits: newRateLimits(),
-        journal: { journal: () => Promise.resolve([]), saveJournalEntry: () => Promise.resolve() },
+        journal: {
+          journal: () => Promise.resolve([]),
+          saveJournalEntry: () => Promise.resolve(),
+          removeJournalEntry: () => Promise.resolve(),
+        },
         stands: () => true,
         log,
       },

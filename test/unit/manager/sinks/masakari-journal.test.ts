@@ -12,6 +12,7 @@ function entry(eventId: string, changes: Partial<Entry> = {}): Entry {
 /** The store's side of it, and the journal over it. */
 function journalOver(...written: JournalEntry[]) {
   const asked: unknown[] = [];
+  const removed: string[] = [];
   let failures = 0;
   const store = {
     journal: (sink: string, since: number) => {
@@ -24,9 +25,14 @@ function journalOver(...written: JournalEntry[]) {
       written.push(one);
       return Promise.resolve();
     },
+    removeJournalEntry: (_sink: string, eventId: string) => {
+      if (failures > 0) return Promise.reject(new Error(`the disk is full, ${(failures -= 1)}`));
+      removed.push(eventId);
+      return Promise.resolve();
+    },
   };
   const journal = new SentJournal({ store, sink: "config:ha", now: () => NOON });
-  return { journal, asked, failNext: () => (failures += 1), written };
+  return { journal, asked, failNext: () => (failures += 1), written, removed };
 }
 
 describe("what Masakari was told", () => {
@@ -62,6 +68,23 @@ describe("what Masakari was told", () => {
     expect(journal.newFrom(HUNG)).toBe(NOON + 5 + 181_000);
     expect(journal.newFrom({ ...HUNG, event: "LIFECYCLE" })).toBe(-Infinity);
     expect(journal.newFrom({ ...HUNG, vmId: web2.id })).toBe(-Infinity);
+  });
+
+  test("and refused keeps none from its window, once that is on disk; what was told before still does", async () => {
+    const { journal, failNext, removed } = journalOver(entry("one"), entry("other", { vmId: web2.id }));
+    await journal.load();
+    const refused = entry("refused", { generatedAt: NOON + 200_000, sentAt: undefined });
+    await journal.save(refused);
+    failNext();
+    await expect(journal.forget(refused)).rejects.toThrow("the disk is full");
+    expect(journal.newFrom(HUNG)).toBe(NOON + 200_000 + 181_000);
+    await journal.forget(refused);
+    expect(removed).toEqual(["refused"]);
+    expect(journal.entryOf("refused")).toBeUndefined();
+    expect(journal.newFrom(HUNG)).toBe(NOON + 181_000);
+    await journal.forget(entry("one"));
+    expect(journal.newFrom(HUNG)).toBe(-Infinity);
+    expect(journal.newFrom({ ...HUNG, vmId: web2.id })).toBe(NOON + 181_000);
   });
 
   test("of an event that Masakari has no word for any more is passed over", async () => {

@@ -26,7 +26,11 @@ describe("sinks to one number", () => {
       config: () => config,
       mailer: new Mailer(() => undefined),
       limits: newRateLimits(),
-      journal: { journal: () => Promise.resolve([]), saveJournalEntry: () => Promise.resolve() },
+      journal: {
+        journal: () => Promise.resolve([]),
+        saveJournalEntry: () => Promise.resolve(),
+        removeJournalEntry: () => Promise.resolve(),
+      },
       stands: () => true,
       log,
     };

@@ -43,6 +43,13 @@ describe("a delivery", () => {
     expect(tried).toHaveLength(2);
   });
 
+  test("goes on after one that is postponed and holds no others", async () => {
+    const first = nextEventOf(web1);
+    const postponed: Outcome = { type: "postponed", reason: "soon", forMs: 1, holdsOthers: false };
+    const { delivery } = receiver([[first, postponed]]);
+    expect(await outcomes(delivery, [first, nextEventOf(web1)])).toEqual(["postponed", "delivered"]);
+  });
+
   test.each([failed, { type: "rejected", reason: "no" }, { type: "postponed", reason: "soon", forMs: 1 }] as Outcome[])(
     "holds what comes after one that is $type, of its resource only",
     async (outcome) => {

@@ -116,7 +116,9 @@ const standing: FeedProgress["state"] = {
 const progress = (position: number, more: Partial<FeedProgress> = {}): FeedProgress => {
   return { sink: "s", state: { ...standing, position }, park: [], unpark: [], dead: [], attempts: [], ...more };
 };
-const parked = (position: number) => ({ position, resource: web1.id, attempts: 1, dueAt: NOW, error: "refused" });
+const parked = (position: number) => {
+  return { position, resource: web1.id, attempts: 1, parkedAt: NOW, dueAt: NOW, holdsOthers: true, error: "refused" };
+};
 
 function prune(tables: Operations, now = NOW): void {
   while (tables.pruneSomeEvents(now).more);

@@ -11,7 +11,8 @@ const save = (tables: Operations, more: Partial<FeedProgress> = {}) => {
   tables.saveProgress([{ sink: "s", state: state(9), park: [], unpark: [], dead: [], attempts: [], ...more }]);
 };
 const parked = (position: number, more: Partial<ParkedEvent> = {}): ParkedEvent => {
-  return { position, resource: web1.id, attempts: 1, dueAt: NOW, error: "refused", ...more };
+  const when = { parkedAt: NOW, dueAt: NOW };
+  return { position, resource: web1.id, attempts: 1, ...when, holdsOthers: true, error: "refused", ...more };
 };
 const attempt = (attempt: number, more: Partial<StoredAttempt> = {}): StoredAttempt => {
   const what = { eventId: "e", type: "VM.RUNNING", at: NOW, attempt, durationMs: 3 };
@@ -44,11 +45,9 @@ describe("a feed", () => {
   test("has what is parked in the order of the log, as it was parked last", () => {
     const { tables } = openTables();
     save(tables, { park: [parked(5), parked(2, { resource: web2.id, error: undefined }), parked(3)] });
-    save(tables, { park: [parked(5, { attempts: 2, dueAt: NOW + 5 })], unpark: [3, 99] });
-    expect(tables.loadFeed("s")?.parked).toEqual([
-      parked(2, { resource: web2.id, error: undefined }),
-      parked(5, { attempts: 2, dueAt: NOW + 5 }),
-    ]);
+    const again = parked(5, { attempts: 2, parkedAt: NOW + 1, dueAt: NOW + 5, holdsOthers: false });
+    save(tables, { park: [again], unpark: [3, 99] });
+    expect(tables.loadFeed("s")?.parked).toEqual([parked(2, { resource: web2.id, error: undefined }), again]);
   });
 
   test("is saved with others, each for itself", () => {
@@ -143,7 +142,8 @@ describe("dead letters", () => {
 
 describe("redelivery", () => {
   const again = (position: number, resource = web1.id): ParkedEvent => {
-    return { position, resource, attempts: 0, dueAt: NOW + 7, error: undefined };
+    const when = { parkedAt: NOW + 7, dueAt: NOW + 7 };
+    return { position, resource, attempts: 0, ...when, holdsOthers: true, error: undefined };
   };
 
   test("parks all dead letters of the sink, due now", () => {

@@ -10,7 +10,7 @@ import { MAX_LANE, MAX_PARKED } from "../../../../../manager/events/outbox/feed.
 import type { Outcome } from "../../../../../manager/sinks/sink.ts";
 import { KEPT_DEAD_LETTERS } from "../../../../../manager/store/limits.ts";
 import { aVmEvent, EventsInMemory } from "../event-makers.ts";
-import { ScriptedSink } from "./scripted-sink.ts";
+import { letsOthersGoOn, ScriptedSink } from "./scripted-sink.ts";
 
 const nobody = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
@@ -155,6 +155,90 @@ describe("a sink", () => {
     expect(after.tried).toEqual([]);
     await vi.advanceTimersByTimeAsync(1);
     expect(after.deliveredPositions).toEqual([1]);
+  });
+
+  /** That it is to wait for so long, and no other for it. */
+  const aside = (forMs: number): Outcome => ({ type: "postponed", reason: "too early", forMs, holdsOthers: false });
+
+  test("goes on with the later ones of a VM while one waits that holds nobody, after a restart too", async () => {
+    const store = new EventsInMemory();
+    const [before, after] = [new ScriptedSink(), new ScriptedSink()];
+    before.answer = ({ position }) => (position === 1 ? aside(7_000) : { type: "delivered" });
+    const first = dispatcherOver(store);
+    const feed = await first.add(options(before));
+    store.append(aVmEvent("a"), aVmEvent("a"));
+    await settled();
+    expect(before.deliveredPositions).toEqual([2]);
+    expect(feed).toMatchObject({ retrying: 1, deadLetters: 0 });
+    await first.close();
+
+    await dispatcherOver(store).add(options(after));
+    store.append(aVmEvent("a"));
+    await settled();
+    expect(after.deliveredPositions).toEqual([3, 1]);
+  });
+
+  test("asks again for what holds nobody when a later one of its VM comes, and otherwise when its time has come", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = () => aside(7_000);
+    const feed = await dispatcherOver(store).add(options(sink));
+    store.append(aVmEvent("a"), aVmEvent("b"));
+    await vi.advanceTimersByTimeAsync(1_000);
+    store.append(aVmEvent("a"));
+    await settled();
+    expect(sink.tried.map(({ position }) => position)).toEqual([1, 2, 3, 1]);
+    sink.answer = ({ position }) => (position === 1 ? { type: "obsolete", reason: "over" } : aside(7_000));
+    store.append(aVmEvent("a"));
+    await settled();
+    expect(feed.retrying).toBe(3);
+    sink.answer = () => ({ type: "delivered" });
+    await vi.advanceTimersByTimeAsync(6_000);
+    expect(sink.deliveredPositions).toEqual([2]);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(sink.deliveredPositions).toEqual([2, 3, 4]);
+  });
+
+  test("lets no more of one VM's events wait than of others', though they hold nobody", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = () => aside(3_600_000);
+    const feed = await dispatcherOver(store).add(options(sink, { wants: ({ type }) => type.startsWith("VM.") }));
+    for (let count = 0; count < MAX_LANE + 5; count += 1) {
+      store.append(aVmEvent("evil"));
+      await settled();
+    }
+    expect(feed).toMatchObject({ retrying: MAX_LANE, deadLetters: 5 });
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(store.dead.map(({ position }) => position)).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  test("tries what failed, and what was postponed, at once when the clock was set back since", async () => {
+    const store = new EventsInMemory();
+    const sink = new ScriptedSink();
+    sink.answer = ({ resourceUUID }) =>
+      resourceUUID === "a"
+        ? { type: "failed", reason: "500" }
+        : { type: "postponed", reason: "too early", forMs: 60_000 };
+    const first = dispatcherOver(store);
+    await first.add(options(sink));
+    store.append(aVmEvent("a"), aVmEvent("b"));
+    await settled();
+    vi.setSystemTime(Date.now() - 3_600_000);
+    sink.answer = () => ({ type: "delivered" });
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(sink.deliveredPositions).toEqual([1, 2]);
+
+    // Of a restart as well.
+    sink.answer = () => ({ type: "failed", reason: "500" });
+    store.append(aVmEvent("a"));
+    await settled();
+    await first.close();
+    vi.setSystemTime(Date.now() - 3_600_000);
+    const after = new ScriptedSink();
+    await dispatcherOver(store).add(options(after));
+    await settled();
+    expect(after.deliveredPositions).toEqual([3]);
   });
 
   test("is done with what is obsolete, new or waiting, which is counted and written down as such", async () => {
@@ -494,14 +578,16 @@ const outcome = fc.oneof(
   { weight: 2, arbitrary: fc.constant<Outcome>({ type: "failed", reason: "500" }) },
   { weight: 1, arbitrary: fc.constant<Outcome>({ type: "unavailable", reason: "refused" }) },
   {
-    weight: 1,
-    arbitrary: fc.integer({ min: 1, max: 5_000 }).map((forMs): Outcome => ({ type: "postponed", reason: "", forMs })),
+    weight: 2,
+    arbitrary: fc
+      .record({ forMs: fc.integer({ min: 1, max: 5_000 }), holdsOthers: fc.boolean() })
+      .map((waits): Outcome => ({ type: "postponed", reason: "", ...waits })),
   },
   { weight: 1, arbitrary: fc.constant<Outcome>({ type: "obsolete", reason: "over" }) },
 );
 
 describe("whatever a sink does, and however often the manager is killed,", () => {
-  test("every event is delivered or obsolete, once where nothing was killed, and those of one VM in their order", async () => {
+  test("every event is delivered or obsolete, once where nothing was killed, and those of one VM in their order but what was let by", async () => {
     const vms = fc.array(fc.constantFrom("a", "b", "c"), { minLength: 1, maxLength: 6 });
     const append = fc.record({ type: fc.constant("append" as const), vms });
     const time = fc.record({ type: fc.constant("time" as const), ms: fc.integer({ min: 1, max: 5_000 }) });
@@ -517,6 +603,7 @@ describe("whatever a sink does, and however often the manager is killed,", () =>
       fc.asyncProperty(scripts, async ([steps, outcomes]) => {
         const store = new EventsInMemory();
         const settledEvents: Event[] = [];
+        const letBy = new Set<number>();
         let mayFail = true;
         const newSink = (): ScriptedSink => {
           const sink = new ScriptedSink();
@@ -525,6 +612,7 @@ describe("whatever a sink does, and however often the manager is killed,", () =>
           sink.answer = (event) => {
             const next = mayFail ? (outcomes.next().value as Outcome) : ({ type: "delivered" } as const);
             if (next.type === "delivered" || next.type === "obsolete") settledEvents.push(event);
+            if (letsOthersGoOn(next)) letBy.add(event.position);
             return next;
           };
           return sink;
@@ -563,9 +651,8 @@ describe("whatever a sink does, and however often the manager is killed,", () =>
         expect(new Set(settledEvents.map(({ position }) => position)).size).toBe(store.events.length);
         if (!steps.some(({ type }) => type === "kill")) expect(settledEvents).toHaveLength(store.events.length);
         for (const vm of ["a", "b", "c"]) {
-          const firsts = [
-            ...new Set(settledEvents.filter((event) => event.resourceUUID === vm).map(({ position }) => position)),
-          ];
+          const ofVm = settledEvents.filter(({ resourceUUID }) => resourceUUID === vm);
+          const firsts = [...new Set(ofVm.map(({ position }) => position))].filter((position) => !letBy.has(position));
           expect(firsts).toEqual([...firsts].sort((one, other) => one - other));
         }
         void dispatcher.close();

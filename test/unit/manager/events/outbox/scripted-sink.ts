@@ -1,6 +1,10 @@
 import type { Event } from "../../../../../manager/events/event.ts";
 import type { Attempted, Outcome, Sink, SinkConnection } from "../../../../../manager/sinks/sink.ts";
 
+export function letsOthersGoOn(outcome: Outcome): boolean {
+  return outcome.type === "postponed" && outcome.holdsOthers === false;
+}
+
 /** Answers as it is told, and remembers what it delivered. */
 export class ScriptedSink implements Sink {
   readonly type = "webhook";
@@ -14,7 +18,7 @@ export class ScriptedSink implements Sink {
   readonly delivered: Event[] = [];
   isClosed = false;
 
-  /** What of one resource comes after one that is neither delivered nor obsolete is held, as the contract has it. */
+  /** What of one resource comes after one that is not delivered is held, as the contract has it. */
   deliver(events: readonly Event[]): Promise<Attempted[]> {
     const stuck = new Set<string>();
     const attempted = events.map((event): Attempted => {
@@ -22,7 +26,7 @@ export class ScriptedSink implements Sink {
       this.tried.push(event);
       const outcome = this.answer(event);
       if (outcome.type === "delivered") this.delivered.push(event);
-      else if (outcome.type !== "obsolete") stuck.add(event.resourceUUID);
+      else if (outcome.type !== "obsolete" && !letsOthersGoOn(outcome)) stuck.add(event.resourceUUID);
       return { outcome, durationMs: 1 };
     });
     return Promise.resolve(attempted);
