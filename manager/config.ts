@@ -190,6 +190,9 @@ const images = z.strictObject({
   disks: z._default(z.record(z.string(), z.array(disk).check(z.minLength(1))), {}),
 });
 
+/** A guest that hangs for an hour has its channel opened anew, and then nobody knows whether it hangs. */
+const MAX_PATIENCE_MS = 1_800_000;
+
 /** From a second to a day: what the monitor does again and again. */
 const period = durationMs.check(z.minimum(1_000), z.maximum(86_400_000));
 
@@ -366,8 +369,11 @@ function assertHasParts(sink: SinkConfig, { mail, commands, targets }: EventsCon
 }
 
 function assertMonitor({ monitor, events }: Config, file: string): void {
-  const { interval, timeout, recovery } = monitor;
+  const { interval, timeout, threshold, recovery } = monitor;
   if (timeout >= interval) throw new ConfigError(`${file}: monitor: timeout has to be shorter than interval`);
+  if (interval * threshold > MAX_PATIENCE_MS) {
+    throw new ConfigError(`${file}: monitor: interval times threshold may be 30m at most`);
+  }
   assertOnce(
     recovery.map((policy) => policy.name),
     `${file}: monitor.recovery`,

@@ -225,11 +225,18 @@ export class Manager {
 
   #sectionsOf(config: Config): Step[] {
     const { uid, places } = this.#options;
-    const { inventory, events, recoveries } = this.#parts;
+    const { inventory, events, monitor, recoveries } = this.#parts;
     return [
       // Before anything happens that they are to be told of.
       ["events", () => events.apply(config.events)],
       ["recovery", () => recoveries.apply(config.monitor.recovery)],
+      [
+        "monitor",
+        () => {
+          monitor.apply();
+          return Promise.resolve();
+        },
+      ],
       ["inventory", () => this.#sources.apply(sourceSpecs(config, uid))],
       // Whoever asks first shall not hear that there are no VMs.
       ["inventory", () => Promise.race([inventory.spoken(), pause(FIRST_WORD_MS), aborted(this.#stopping.signal)])],
@@ -366,13 +373,19 @@ async function partsOver(
   const audit = new AuditLog({ store, log });
   const accounts = await Accounts.open({ store, audit, log });
   const mailer = new Mailer(() => live.events.mail);
-  const guestAgents = new GuestAgentProber({ intervalMs: () => live.monitor.interval });
+  const guestAgents = new GuestAgentProber({
+    intervalMs: () => live.monitor.interval,
+    threshold: () => live.monitor.threshold,
+  });
   const monitor = await Monitor.open({
     store,
     settings: () => live.monitor,
     guestAgents,
     pinged: (outcome) => {
       metrics.pinged(outcome);
+    },
+    doubted: (vmId) => {
+      inventory.look(vmId);
     },
     log,
     failed,

@@ -146,6 +146,12 @@ export class Inventory {
     return true;
   }
 
+  /** Somebody doubts what is known of a VM: whoever says it looks again soon, if it may have missed something. */
+  look(vmId: string): void {
+    const entry = this.#entries.get(vmId);
+    if (entry?.isConfirmed === true) this.#feeds.get(entry.known.inventory)?.source.look?.(vmId);
+  }
+
   /** By UUID in either case, which goes before a name that looks like one, or by name. */
   find(nameOrId: string): FoundVm {
     const byId = this.#entries.get(nameOrId.toLowerCase());

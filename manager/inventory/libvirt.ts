@@ -17,6 +17,9 @@ const RESYNC_MS = 60_000;
 /** virsh needs some 30 ms to connect and subscribe, and does not say when it has. Not measured on a busy host. */
 const SUBSCRIBED_AFTER_MS = 2_000;
 
+/** Domains that are doubted are read together, and no more often than this: all may be at once. Below a round of pings. */
+const LOOK_AFTER_MS = 1_000;
+
 /** A libvirtd that hangs is noticed after about 20 s: virsh then ends. */
 const KEEPALIVE = ["--keepalive-interval", "5", "--keepalive-count", "3"];
 
@@ -40,6 +43,7 @@ export interface LibvirtOptions {
 export class LibvirtSource implements InventorySource {
   readonly name: string;
   readonly #options: LibvirtOptions;
+  #watch: DomainWatch | undefined;
 
   constructor(options: LibvirtOptions) {
     this.name = `libvirt ${options.uri}`;
@@ -51,12 +55,19 @@ export class LibvirtSource implements InventorySource {
     const retries = new Retries({ firstMs: 500, longestMs: 15_000 });
     while (!signal.aborted) {
       const watch = new DomainWatch(this.#options, sink);
+      this.#watch = watch;
       const reason = await watch.run(signal);
+      this.#watch = undefined;
       if (reason === undefined) return;
       sink.disconnected(reason);
       if (watch.wasSynchronized) retries.reset();
       await retries.wait(signal);
     }
+  }
+
+  /** No event tells that a port of ours was closed: `agent-lifecycle` is of org.qemu.guest_agent.0 alone. The XML does. */
+  look(id: string): void {
+    this.#watch?.look(id);
   }
 
   async probe(signal: AbortSignal): Promise<readonly Vm[]> {
@@ -81,6 +92,9 @@ class DomainWatch {
   /** To be read again. */
   readonly #stale = new Set<string>();
   #isListStale = false;
+  /** To be read again, and from when on, by performance.now(). */
+  readonly #doubted = new Set<string>();
+  #lookAt = Infinity;
   /** When all is to be read again, by performance.now(). */
   #resyncAt = 0;
   wasSynchronized = false;
@@ -106,6 +120,14 @@ class DomainWatch {
       ending.abort();
       await Promise.allSettled(parts);
     }
+  }
+
+  look(id: string): void {
+    if (!this.#names.has(id)) return;
+    this.#doubted.add(id);
+    if (this.#lookAt !== Infinity) return;
+    this.#lookAt = performance.now() + LOOK_AFTER_MS;
+    this.#wakeUp.call();
   }
 
   /** Rejects when virsh has ended. */
@@ -167,12 +189,14 @@ class DomainWatch {
       } else {
         await this.#refresh(signal);
       }
-      await this.#wakeUp.wait(Math.max(this.#resyncAt - performance.now(), 0), signal);
+      const nextAt = Math.min(this.#resyncAt, this.#lookAt);
+      await this.#wakeUp.wait(Math.max(nextAt - performance.now(), 0), signal);
     }
   }
 
   async #resynchronize(signal: AbortSignal): Promise<void> {
     this.#stale.clear();
+    this.#takeDoubted();
     this.#isListStale = false;
     this.#names = await this.#domains.list(signal);
     const read = await this.#domains.read([...this.#names.keys()], signal);
@@ -183,10 +207,11 @@ class DomainWatch {
     this.#sink.synchronized(vms);
   }
 
-  /** Reads what events were about. A domain that cannot be read is looked for in a new list. */
+  /** Reads what events were about, and what is doubted for long enough. A domain that cannot be read is looked for in a new list. */
   async #refresh(signal: AbortSignal): Promise<void> {
     const isListStale = this.#isListStale;
     this.#isListStale = false;
+    if (performance.now() >= this.#lookAt) for (const id of this.#takeDoubted()) this.#stale.add(id);
     if (isListStale) await this.#relist(signal);
     const ids = [...this.#stale];
     this.#stale.clear();
@@ -198,6 +223,13 @@ class DomainWatch {
     if (isListStale || read.size === ids.length) return;
     this.#isListStale = true;
     this.#wakeUp.call();
+  }
+
+  #takeDoubted(): string[] {
+    const ids = [...this.#doubted];
+    this.#doubted.clear();
+    this.#lookAt = Infinity;
+    return ids;
   }
 
   async #relist(signal: AbortSignal): Promise<void> {

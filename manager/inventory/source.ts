@@ -29,6 +29,11 @@ export interface InventorySource {
    * started is closed. Never rejects.
    */
   run(sink: InventorySink, signal: AbortSignal): Promise<void>;
+  /**
+   * Somebody doubts what it said of a VM: it is read again within seconds, and told if it is different. Only of a source for
+   * which changes may go unannounced.
+   */
+  look?(id: string): void;
   /** Asks once and says what it would do, for `vmmessaged check`. Rejects with CommandError. */
   probe(signal: AbortSignal): Promise<readonly Vm[]>;
 }

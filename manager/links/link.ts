@@ -97,6 +97,8 @@ export class Link {
   #isAnswered = false;
   /** The agent said that it ends: until it is greeted again it need not answer. */
   #hasStopped = false;
+  /** What the guest says is read no sooner, in milliseconds of the monotonic clock: it says more than it may. */
+  #heldBackUntil = 0;
   /** Whoever waits for a sign of life. */
   #onGreeted: () => void = () => undefined;
   /** The greeting whose guest is watched. */
@@ -159,34 +161,38 @@ export class Link {
 
   /**
    * Whether the guest lives. Any answer within the time says so, also to a greeting that was under way. Only silence on a
-   * connection on which the agent answered before is a miss. Never rejects; one at a time.
+   * connection on which the agent answered before is a miss, and only where we listened. One at a time. Never rejects.
    */
-  async probe(timeoutMs: number): Promise<Probe> {
+  async probe(timeoutMs: number, signal: AbortSignal): Promise<Probe> {
     const client = this.#client;
-    if (client === undefined || !this.#isAnswered) return this.#notOurs();
-    if (this.#hasStopped) return unknown("the agent was told to end");
+    if (client === undefined || !this.#isAnswered) return this.#notAnswered();
+    if (this.#hasStopped) return unknown("the agent was told to end", true);
     const heardBefore = this.#heardAt;
-    const { probe, tookMs } = await this.#pulse(client, timeoutMs);
+    const startedAt = performance.now();
+    const probe = await this.#pulse(client, timeoutMs, signal);
     if (probe.type !== "missed") return probe;
     if (client !== this.#client) return unknown("the channel was closed");
-    if (tookMs > timeoutMs + LATE_MS) return unknown("this host is too busy to tell");
+    if (performance.now() - startedAt > timeoutMs + LATE_MS) return unknown("this host is too busy to tell");
+    if (this.#heldBackUntil > startedAt) return unknown("the guest says more than it may, and is read later");
     if (this.#heardAt !== heardBefore) return unknown("the guest speaks, and has not answered yet");
     return probe;
   }
 
-  #notOurs(): Probe {
+  #notAnswered(): Probe {
     const { state, reason = `the link is ${state}` } = this.#status;
-    return { type: "unknown", reason, ...(state === "held" && { isHeld: true }) };
+    return unknown(reason, state === "silent");
   }
 
-  async #pulse(client: Client, timeoutMs: number): Promise<{ probe: Probe; tookMs: number }> {
-    const startedAt = performance.now();
+  async #pulse(client: Client, timeoutMs: number, signal: AbortSignal): Promise<Probe> {
     const { promise, resolve } = Promise.withResolvers<Probe>();
     this.#onGreeted = () => {
       resolve({ type: "answered" });
     };
+    const giveUp = (): void => {
+      resolve(unknown("the manager stops"));
+    };
     client.once("ping", {}, timeoutMs).then(
-      ({ applications }) => {
+      ({ applications = [] }) => {
         resolve({ type: "answered", applications });
       },
       (error: unknown) => {
@@ -198,10 +204,14 @@ export class Link {
       // What has come meanwhile is read first.
       setImmediate(resolve, { type: "missed" });
     }, timeoutMs);
-    const probe = await promise;
-    clearTimeout(timer);
-    this.#onGreeted = () => undefined;
-    return { probe, tookMs: performance.now() - startedAt };
+    signal.addEventListener("abort", giveUp);
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", giveUp);
+      this.#onGreeted = () => undefined;
+    }
   }
 
   async #whileUp<T>(work: (client: Client) => Promise<T>): Promise<T> {
@@ -235,7 +245,8 @@ export class Link {
     const { path, meter } = this.#options;
     try {
       const channel = await connectUnixSocket(path, signal);
-      return meteredChannel(channel, this.#bucket, { ...meter, received: this.#received }, signal);
+      const ours = { ...meter, received: this.#received, throttled: this.#throttled };
+      return meteredChannel(channel, this.#bucket, ours, signal);
     } catch (error) {
       if (!signal.aborted) this.#setStatus(await whyNotConnected(error, path));
       return undefined;
@@ -245,6 +256,11 @@ export class Link {
   readonly #received = (bytes: number): void => {
     this.#heardAt = Date.now();
     this.#options.meter.received(bytes);
+  };
+
+  readonly #throttled = (pauseMs: number): void => {
+    this.#heldBackUntil = performance.now() + pauseMs;
+    this.#options.meter.throttled(pauseMs);
   };
 
   async #serve(channel: Channel, signal: AbortSignal): Promise<void> {

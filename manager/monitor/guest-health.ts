@@ -5,7 +5,7 @@ import type { EventType } from "../../shared/event-types.ts";
 import { monitorEvents, type MonitorNews, type SubjectKind } from "../../shared/monitor-table.ts";
 import type { ApplicationState } from "../../shared/protocol/message.ts";
 import { rfc3339 } from "../../shared/rfc3339.ts";
-import { type NewEvent, vmEvent } from "../events/event.ts";
+import { type Event, type NewEvent, vmEvent } from "../events/event.ts";
 import type { Probe } from "./probe.ts";
 import { type Evidence, type Patience, Subject, type SubjectState } from "./subject.ts";
 
@@ -26,6 +26,8 @@ export interface StoredHealth {
   guest: SubjectState;
   agent: SubjectState | undefined;
   applications: ({ name: string; kind: ApplicationState["kind"] } & SubjectState)[];
+  /** The position of the event with which this life of the machine began, 0 when it was not seen to. */
+  begunAt: number;
 }
 
 interface Channel {
@@ -43,11 +45,16 @@ export class GuestHealth {
   readonly #guest: Subject;
   #agent: Subject | undefined;
   #applications: Map<string, Application>;
+  #begunAt: number;
+  /** Whether one of the last rounds said anything of the guest. */
+  #isHeard = false;
+  #roundsUnheard = 0;
   readonly #channels: { agent?: Channel; guestAgent?: Channel } = {};
 
   constructor(now: number, stored?: StoredHealth) {
     this.#guest = new Subject(stored?.guest ?? undiscovered(now));
     this.#agent = stored?.agent && new Subject(stored.agent);
+    this.#begunAt = stored?.begunAt ?? 0;
     this.#applications = new Map(
       stored?.applications.map(({ name, kind, ...state }) => [name, { said: { kind }, subject: new Subject(state) }]),
     );
@@ -60,11 +67,13 @@ export class GuestHealth {
       applications: [...this.#applications].map(([name, { said, subject }]) => {
         return { name, kind: said.kind, ...subject.stored };
       }),
+      begunAt: this.#begunAt,
     };
   }
 
-  /** Whether the guest answers; undefined when nobody can tell. */
+  /** Whether the guest answers; undefined when nobody can tell now. */
   get isUp(): boolean | undefined {
+    if (!this.#isHeard) return undefined;
     switch (this.#guest.state) {
       case "healthy":
         return true;
@@ -88,17 +97,28 @@ export class GuestHealth {
     return this.#guest.state === "healthy" && this.#channels.agent?.last.type === "answered";
   }
 
-  /** Whether what an event of ours tells is still so. */
-  stands({ type, data }: Pick<NewEvent, "type" | "data">): boolean {
+  /** Whether the failure that an event of ours tells is still so. */
+  stands(event: Pick<Event, "type" | "time" | "position" | "data">): boolean {
+    const { stored } = this.#subjectOf(event) ?? {};
+    // One that recovered and failed again is reported too, and told of by a later event.
+    return this.isOfThisLife(event) && stored?.state === "reported" && event.time >= stored.since;
+  }
+
+  /** What failed in the machine's last life has not failed in this one. */
+  isOfThisLife({ position }: Pick<Event, "position">): boolean {
+    return position >= this.#begunAt;
+  }
+
+  #subjectOf({ type, data }: Pick<Event, "type" | "data">): Subject | undefined {
     switch (type) {
       case "VM.HUNG":
-        return this.#guest.state === "reported";
+        return this.#guest;
       case "VM.AGENT-MISSING":
-        return this.#agent?.state === "reported";
+        return this.#agent;
       case "VM.APPLICATION-FAILED":
-        return this.#applications.get(String(data["application"]))?.subject.state === "reported";
+        return this.#applications.get(String(data["application"]))?.subject;
       default:
-        return true;
+        return undefined;
     }
   }
 
@@ -107,6 +127,8 @@ export class GuestHealth {
     this.#note("agent", round.agent, now);
     if (round.guestAgent !== undefined) this.#note("guestAgent", round.guestAgent, now);
     const guest = guestEvidence(round);
+    this.#roundsUnheard = guest === undefined ? this.#roundsUnheard + 1 : 0;
+    this.#isHeard = guest !== undefined || (this.#isHeard && this.#roundsUnheard < rules.threshold);
     const tell = (kind: SubjectKind, news: readonly MonitorNews[], data: Record<string, unknown> = {}): NewEvent[] => {
       return eventsOf(kind, news, vm, now, { ...data, channels: inWords(round) });
     };
@@ -119,8 +141,16 @@ export class GuestHealth {
     ];
   }
 
-  /** The machine started, was reset or was stopped. */
-  begin(now: number): void {
+  /** Nobody looked for a while. */
+  rest(): void {
+    this.#isHeard = false;
+    for (const subject of this.#subjects()) subject.rest();
+  }
+
+  /** The machine started, was reset or was stopped, as the event at this position says. */
+  begin(position: number, now: number): void {
+    this.#begunAt = position;
+    this.#isHeard = false;
     for (const subject of this.#subjects()) subject.begin(now);
   }
 
@@ -164,15 +194,13 @@ export class GuestHealth {
       return wasMissing ? ["recovery"] : [];
     }
     this.#agent ??= new Subject(undiscovered(now));
-    if (agent.type === "unknown") return agent.isHeld === true ? [] : this.#agent.round("silent", rules, now);
+    if (agent.type === "unknown") return agent.isSilent === true ? this.#agent.round("silent", rules, now) : [];
     if (agent.type === "missed" && guest !== "answered") return [];
     return this.#agent.round(agent.type, rules, now);
   }
 
   #applicationRounds(vm: VmRef, agent: Probe, rules: HealthRules, now: number): NewEvent[] {
-    if (agent.type !== "answered" || agent.applications === undefined) {
-      return agent.type === "answered" ? this.#keepOnly([], vm, now) : [];
-    }
+    if (agent.type !== "answered" || agent.applications === undefined) return [];
     const told = this.#keepOnly(agent.applications, vm, now);
     for (const said of agent.applications) {
       const { name, kind, reason } = said;

@@ -34,6 +34,8 @@ export interface MonitorOptions {
   settings: () => MonitorConfig;
   guestAgents: GuestAgents;
   pinged: (outcome: Probe["type"]) => void;
+  /** An agent was missed: whether its port is open is to be read again, where nothing announces that. */
+  doubted: (vmId: string) => void;
   log: Log;
   /** The store failed: the manager cannot go on. */
   failed: (error: unknown) => void;
@@ -48,6 +50,7 @@ const storedHealth = z.object({
   guest: z.object(subject),
   agent: z.optional(z.object(subject)),
   applications: z.array(z.object({ name: z.string(), kind: z.enum(["heartbeat", "check"]), ...subject })),
+  begunAt: z.number(),
 });
 
 /** What ends or begins the life of a machine, as the log of events has it. */
@@ -56,9 +59,14 @@ function isOfAnotherLife({ type, data }: Event): boolean {
   return Array.isArray(data["stages"]) && data["stages"].includes("CREATE");
 }
 
+/** What a hypervisor announces again and again while it goes on. */
+const hypervisorAlerts = new Set(["VM.IO-ERROR", "VM.PANIC", "VM.WATCHDOG"]);
+
 function isOfHealth(type: Event["type"]): boolean {
   return Object.values(monitorEvents).some((events) => Object.values(events).some((one) => one === type));
 }
+
+const NOTHING_KNOWN = { isUp: undefined, applications: [], stats: undefined };
 
 interface Watched {
   managed: MonitoredVm;
@@ -70,8 +78,8 @@ interface Watched {
   dueAt: number;
   /** Another one after each start, pause and end: what was asked in the one before says nothing. */
   life: number;
-  /** When the machine last started, was reset or was stopped, ms since 1970; 0 when it was not seen to. */
-  begunAt: number;
+  /** The position of the last event of each kind of alert: the earlier ones are old news. */
+  alerts: Map<string, number>;
   stats: Result<"stats"> | undefined;
   statsAskedAt: number;
 }
@@ -82,6 +90,8 @@ export class Monitor {
   readonly #random: () => number;
   readonly #watched = new Map<string, Watched>();
   readonly #stored: Map<string, StoredHealth>;
+  /** By which the timers were set. */
+  #interval: number;
   readonly #stopping = new AbortController();
   readonly #underWay = new Set<Promise<void>>();
 
@@ -99,6 +109,7 @@ export class Monitor {
   private constructor(options: MonitorOptions, stored: Map<string, StoredHealth>) {
     this.#options = options;
     this.#stored = stored;
+    this.#interval = options.settings().interval;
     this.#now = options.now ?? Date.now;
     this.#random = options.random ?? Math.random;
   }
@@ -110,21 +121,38 @@ export class Monitor {
     const isRunning = managed.vm.status === "Running";
     if (isRunning === (watched.timer !== undefined)) return;
     watched.life += 1;
+    watched.health.rest();
     if (isRunning) this.#begin(watched);
     else this.#rest(watched);
+  }
+
+  /** The settings are others: guests are asked at their new times. */
+  apply(): void {
+    const { interval } = this.#options.settings();
+    if (interval === this.#interval) return;
+    this.#interval = interval;
+    for (const watched of this.#watched.values()) {
+      if (watched.timer === undefined) continue;
+      clearTimeout(watched.timer);
+      this.#begin(watched);
+    }
   }
 
   /** These were written to the log. */
   appended(events: readonly Event[]): void {
     for (const event of events) {
-      const watched = isOfAnotherLife(event) ? this.#watched.get(event.resourceUUID) : undefined;
+      const watched = this.#watched.get(event.resourceUUID);
       if (watched === undefined) continue;
-      watched.life += 1;
-      watched.begunAt = event.time;
-      watched.health.begin(this.#now());
-      this.#options.guestAgents.begun(event.resourceUUID);
-      this.#save(watched, []);
+      if (isOfAnotherLife(event)) this.#beginLife(watched, event);
+      if (hypervisorAlerts.has(event.type)) watched.alerts.set(event.type, event.position);
     }
+  }
+
+  #beginLife(watched: Watched, { position, resourceUUID: vmId }: Event): void {
+    watched.life += 1;
+    watched.health.begin(position, this.#now());
+    this.#options.guestAgents.begun(vmId);
+    this.#save(watched, []);
   }
 
   /** Asks for it no more, and remembers nothing. To be called before the store forgets it. */
@@ -138,15 +166,17 @@ export class Monitor {
 
   /** Whether what an event tells of a guest is still so, as far as anybody knows. */
   stands(event: Event): boolean {
-    const { type, time, resourceUUID: vmId } = event;
-    const managed = this.#watched.get(vmId)?.managed;
-    const status = managed?.vm.status;
+    const { type, time, position, resourceUUID: vmId } = event;
+    const watched = this.#watched.get(vmId);
+    const status = watched?.managed.vm.status;
     // The event comes before the inventory has read that it is so.
-    if (type === "VM.CRASHED") return status !== "Running" || (managed?.statusSince ?? 0) <= time;
-    // A machine that has ended is told of by its own event, and what failed in its last life has not failed in this one.
-    const isOver = status === "Stopped" || status === "Crashed" || time < (this.#watched.get(vmId)?.begunAt ?? 0);
-    if (isOfHealth(type) && isOver) return false;
-    return this.#healthOf(vmId)?.stands(event) ?? true;
+    if (type === "VM.CRASHED") return status !== "Running" || (watched?.managed.statusSince ?? 0) <= time;
+    const health = this.#healthOf(vmId);
+    if (!isOfHealth(type)) {
+      return health?.isOfThisLife(event) !== false && position >= (watched?.alerts.get(type) ?? 0);
+    }
+    // A machine that has ended is told of by its own event, and one that was forgotten is nobody's any more.
+    return status !== "Stopped" && status !== "Crashed" && health?.stands(event) === true;
   }
 
   shown(managed: MonitoredVm): Omit<VmHealth, "recovery"> {
@@ -157,7 +187,7 @@ export class Monitor {
 
   standing({ vm }: MonitoredVm): Omit<GuestStanding, "vm"> {
     const watched = this.#watched.get(vm.id);
-    if (watched?.timer === undefined) return { isUp: undefined, applications: [], stats: undefined };
+    if (watched?.timer === undefined || !this.#isMonitored(watched.managed)) return NOTHING_KNOWN;
     const { health, stats } = watched;
     return { isUp: health.isUp, applications: health.applicationStandings, stats };
   }
@@ -186,7 +216,7 @@ export class Monitor {
       timer: undefined,
       dueAt: 0,
       life: 0,
-      begunAt: 0,
+      alerts: new Map(),
       stats: undefined,
       statsAskedAt: -Infinity,
     };
@@ -223,7 +253,10 @@ export class Monitor {
     // What this host slept through is not made up for.
     watched.dueAt = next > now ? next : now + interval;
     this.#setTimer(watched);
-    if (!this.#isMonitored(watched.managed)) return;
+    if (!this.#isMonitored(watched.managed)) {
+      watched.health.rest();
+      return;
+    }
     const { life } = watched;
     const round = await this.#ask(watched);
     if (watched.life !== life || this.#stopping.signal.aborted || watched.managed.isForgotten) return;
@@ -237,22 +270,25 @@ export class Monitor {
    */
   async #ask({ managed, health }: Watched): Promise<Round> {
     const { timeout, guestAgent: asksOther } = this.#options.settings();
+    const { signal } = this.#stopping;
     const other = async (): Promise<Probe | undefined> => {
       if (!asksOther || managed.vm.guestAgent === undefined) return undefined;
-      return this.#options.guestAgents.probe(managed.vm, timeout, this.#stopping.signal);
+      return this.#options.guestAgents.probe(managed.vm, timeout, signal);
     };
     if (!health.isWell) {
-      const [agent, guestAgent] = await Promise.all([managed.probe(timeout), other()]);
+      const [agent, guestAgent] = await Promise.all([managed.probe(timeout, signal), other()]);
       return { agent, guestAgent };
     }
-    const agent = await managed.probe(timeout);
+    const agent = await managed.probe(timeout, signal);
     return { agent, guestAgent: agent.type === "answered" ? undefined : await other() };
   }
 
   #judge(watched: Watched, round: Round): void {
     const { managed, health } = watched;
     for (const probe of [round.agent, round.guestAgent]) if (probe !== undefined) this.#options.pinged(probe.type);
+    if (round.agent.type !== "answered") watched.stats = undefined;
     this.#save(watched, health.round(managed.ref, round, this.#rulesFor(managed), this.#now()));
+    if (round.agent.type === "missed" && health.isUp !== false) this.#options.doubted(managed.vm.id);
   }
 
   #save(watched: Watched, events: ReturnType<GuestHealth["round"]>): void {

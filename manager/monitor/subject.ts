@@ -69,6 +69,11 @@ export class Subject {
     return told;
   }
 
+  /** Nobody looked for a while: what was missed before says nothing of now. */
+  rest(): void {
+    this.#misses = 0;
+  }
+
   /** The machine started, was reset or was stopped: all that was counted is of another life. */
   begin(now: number): void {
     this.#countAnew();

@@ -196,10 +196,10 @@ export class ManagedVm implements LinkOwner {
   }
 
   /** Whether its guest lives, by our agent. Never rejects; one at a time. */
-  async probe(timeoutMs: number): Promise<Probe> {
-    if (this.#link === undefined) return unknown(this.#vm.problem ?? "the VM has no channel");
-    if (this.#isPortClosed()) return unknown("no program in the guest has the port open");
-    return this.#link.probe(timeoutMs);
+  async probe(timeoutMs: number, signal: AbortSignal): Promise<Probe> {
+    if (this.#link === undefined) return unknown(this.#vm.problem ?? "the VM has no channel", true);
+    if (this.#isPortClosed()) return unknown("no program in the guest has the port open", true);
+    return this.#link.probe(timeoutMs, signal);
   }
 
   /** Rejects with RequestError, NoAnswerError. */

@@ -19,6 +19,8 @@ export interface RecoveryRecord {
   breaker: Breaker;
   /** A position of the log: this policy is through with this VM's events up to there. */
   handledUpTo: number;
+  /** Positions of failures before that, for which nothing could be run: handled when they are delivered again. */
+  refused: readonly number[];
   /** A position of the log: the failures up to there were there when the command was run last, which was for them too. */
   coveredUpTo: number;
   underWay: RunUnderWay | undefined;
@@ -33,6 +35,7 @@ const storedRecord = z.object({
     passedOverAt: z.optional(z.number()),
   }),
   handledUpTo: z.number(),
+  refused: z.array(z.number()),
   coveredUpTo: z.number(),
   underWay: z.optional(
     z.object({ run: z.number(), command: z.string(), event: z.string(), vmName: z.string(), startedAt: z.number() }),
@@ -45,6 +48,7 @@ const storedState = z.record(z.string(), storedRecord);
 export const newRecord: RecoveryRecord = {
   breaker: closedBreaker,
   handledUpTo: 0,
+  refused: [],
   coveredUpTo: 0,
   underWay: undefined,
 };

@@ -31,8 +31,15 @@ import type { RecoveryRuns } from "./runs.ts";
 /** When everything fails at once, so many VMs' records share a wait for the disk. */
 const BATCH_SIZE = 64;
 
-/** A failure is old news after so long: whoever looks after the VM has begun to act. */
+/**
+ * A failure is old news when it comes after so long, since the manager was away: whoever looks after the VM has begun to act.
+ * While it waits for others' commands it grows no older: when many VMs fail at once and commands take their time, the last
+ * are run for too, if they fail still.
+ */
 const MAX_AGE_MS = 600_000;
+
+/** Of one VM, whose failures nothing could be run for: the last ones can be delivered again. */
+const MAX_REFUSED = 16;
 
 /** How often a failure that waits for a command's end asks again. */
 const ASK_AGAIN_MS = 1_000;
@@ -72,6 +79,8 @@ export class RecoverySink implements Sink {
   readonly keepsAttempts = false;
   readonly #options: RecoverySinkOptions;
   readonly #delivery: OrderedDelivery;
+  /** By VM, the position of its failure that waits for others' commands. */
+  readonly #waiting = new Map<string, number>();
 
   constructor(options: RecoverySinkOptions) {
     this.#options = options;
@@ -122,7 +131,7 @@ export class RecoverySink implements Sink {
     const { policy, records } = this.#options;
     const news = healthNews(event, policy);
     const known = records.get(event.resourceUUID, policy.name);
-    if (news === undefined || event.position <= (known?.handledUpTo ?? 0)) return handled;
+    if (news === undefined || (known !== undefined && isHandled(event, known))) return handled;
     if (news.type === "failed") return this.#handleFailure(event, news.subject, known ?? newRecord);
     // Of a VM that never failed there is nothing to know.
     if (known !== undefined) await this.#noteHealth(event, news, known);
@@ -137,43 +146,62 @@ export class RecoverySink implements Sink {
   }
 
   async #handleFailure(failure: Event, subject: string, record: RecoveryRecord): Promise<Outcome> {
-    const { policy, runs, vmOf } = this.#options;
+    const { resourceUUID: vmId } = failure;
     const now = this.#options.now();
-    const vm = vmOf(failure.resourceUUID);
+    const vm = this.#options.vmOf(vmId);
+    const over = vm && this.#whyOver(failure, record, now);
+    const notYet = vm && over === undefined ? this.#options.runs.whyNotYet(vmId) : undefined;
+    if (notYet !== undefined) return this.#postponed(failure, notYet);
+    this.#waiting.delete(vmId);
     if (vm === undefined) return { type: "obsolete", reason: "there is no such VM any more" };
-    const over = this.#whyOver(failure, record, now);
-    const notYet = over === undefined ? runs.whyNotYet(vm.id) : undefined;
-    if (notYet !== undefined) return { type: "postponed", reason: notYet, forMs: ASK_AGAIN_MS };
-    const before = afterHealth(withoutFuture(record.breaker, now), policy, Math.min(failure.time, now));
-    const noted = this.#put(failure, record, withFailure(before, subject));
-    if (over === undefined) return this.#recover(vm, failure, noted, now);
+    const noted = this.#put(failure, record, this.#breakerWith(failure, subject, record, now));
+    if (over === undefined) return this.#recover(vm, failure, { noted, before: record }, now);
     await this.#append(vm.id);
     this.#logPassedOver(vm, failure, over);
     return { type: "obsolete", reason: over };
   }
 
+  #postponed({ resourceUUID: vmId, position }: Event, reason: string): Outcome {
+    this.#waiting.set(vmId, position);
+    return { type: "postponed", reason, forMs: ASK_AGAIN_MS };
+  }
+
+  /** One that was refused before was noted then, and may have recovered since. */
+  #breakerWith(failure: Event, subject: string, { breaker, refused }: RecoveryRecord, now: number): Breaker {
+    if (refused.includes(failure.position)) return breaker;
+    const before = afterHealth(withoutFuture(breaker, now), this.#options.policy, Math.min(failure.time, now));
+    return withFailure(before, subject);
+  }
+
   /** Why nothing is to be done about a failure; undefined when the breaker is to decide. */
   #whyOver(failure: Event, { coveredUpTo }: RecoveryRecord, now: number): string | undefined {
     const ageMs = now - failure.time;
-    if (ageMs > MAX_AGE_MS) return `it happened ${Math.round(ageMs / 1_000)} s ago`;
+    const isWaiting = this.#waiting.get(failure.resourceUUID) === failure.position;
+    if (ageMs > MAX_AGE_MS && !isWaiting) return `it happened ${Math.round(ageMs / 1_000)} s ago`;
     if (failure.position <= coveredUpTo) return "it was there when the command was run last";
     return this.#options.stands(failure) ? undefined : "it stands no more";
   }
 
-  async #recover(vm: VmRef, failure: Event, record: RecoveryRecord, now: number): Promise<Outcome> {
+  /** @param record as it was before the failure, and with the failure noted */
+  async #recover(
+    vm: VmRef,
+    failure: Event,
+    { before, noted }: { before: RecoveryRecord; noted: RecoveryRecord },
+    now: number,
+  ): Promise<Outcome> {
     const { policy, host, runs } = this.#options;
     const program = this.#program();
     const json = eventJson(failure, "cloudevents", host);
     if (program === undefined || json === undefined) {
-      await this.#append(vm.id);
-      return { type: "rejected", reason: program === undefined ? this.#noProgram : TOO_LARGE };
+      return this.#refuse(failure, noted, program === undefined ? this.#noProgram : TOO_LARGE);
     }
-    const { decision, together, breaker } = this.#decide(record.breaker, now);
-    this.#put(failure, record, breaker);
+    const { decision, together, breaker } = this.#decide(noted.breaker, now);
+    this.#put(failure, noted, breaker);
     switch (decision.type) {
-      case "run":
-        await runs.begin({ policy, vm, program, failure, json, number: breaker.runs.length });
-        return handled;
+      case "run": {
+        const run = { policy, vm, program, failure, json, before, number: breaker.runs.length };
+        return (await runs.begin(run)) ? handled : this.#postponed(failure, "the manager stops");
+      }
       case "suspend":
         await this.#suspend(vm, failure, { of: "vm", runs: breaker.runs.length }, now);
         return handled;
@@ -188,6 +216,14 @@ export class RecoverySink implements Sink {
       default:
         return unreachable(decision);
     }
+  }
+
+  /** It becomes a dead letter: who mends the configuration may have it delivered again. */
+  async #refuse({ resourceUUID: vmId, position }: Event, noted: RecoveryRecord, reason: string): Promise<Outcome> {
+    const { policy, records } = this.#options;
+    records.put(vmId, policy.name, { ...noted, refused: [...noted.refused, position].slice(-MAX_REFUSED) });
+    await this.#append(vmId);
+    return { type: "rejected", reason };
   }
 
   #decide(breaker: Breaker, now: number): { decision: Decision; together: number; breaker: Breaker } {
@@ -212,7 +248,12 @@ export class RecoverySink implements Sink {
 
   #put(event: Event, record: RecoveryRecord, breaker: Breaker): RecoveryRecord {
     const { policy, records } = this.#options;
-    const changed = { ...record, breaker, handledUpTo: event.position };
+    const changed = {
+      ...record,
+      breaker,
+      handledUpTo: Math.max(record.handledUpTo, event.position),
+      refused: record.refused.filter((position) => position !== event.position),
+    };
     records.put(event.resourceUUID, policy.name, changed);
     return changed;
   }
@@ -230,4 +271,8 @@ export class RecoverySink implements Sink {
   get #noProgram(): string {
     return `events.commands in the manager's configuration has no '${this.#options.policy.command}' any more`;
   }
+}
+
+function isHandled({ position }: Event, { handledUpTo, refused }: RecoveryRecord): boolean {
+  return position <= handledUpTo && !refused.includes(position);
 }

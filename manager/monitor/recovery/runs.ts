@@ -10,13 +10,15 @@ import type { ProgramConfig, RecoveryPolicy } from "../../config.ts";
 import { type Event, type NewEvent, vmEvent } from "../../events/event.ts";
 import { type ProgramEnd, runProgram } from "../../run-program.ts";
 import type { Store } from "../../store/store.ts";
-import type { RecoveryRecords, RunUnderWay } from "./records.ts";
+import type { RecoveryRecord, RecoveryRecords, RunUnderWay } from "./records.ts";
 
 /** Commands as `virsh reset` take a second or less of a processor. Not measured. */
 const MAX_RUNS_AT_ONCE = 8;
 
 /** Of the last line that a command wrote to its stderr, in UTF-16 code units. */
 const MAX_STDERR_LENGTH = 500;
+
+const STOPPING = "the manager stops";
 
 /** `interrupted`: by the manager's end. */
 export type RecoveryOutcome = "succeeded" | "failed" | "timed-out" | "interrupted";
@@ -34,13 +36,14 @@ export interface RecoveryRunsOptions {
   endGraceMs?: number | undefined;
 }
 
-/** `json`: of the failure, for its standard input. */
+/** `json`: of the failure, for its standard input. `before`: the record without this run and its failure. */
 export interface RecoveryRun {
   policy: RecoveryPolicy;
   vm: VmRef;
   program: ProgramConfig;
   failure: Event;
   json: Buffer;
+  before: RecoveryRecord;
   /** From 1, up to the policy's most. */
   number: number;
 }
@@ -70,6 +73,7 @@ export class RecoveryRuns {
 
   /** Undefined when a run may begin for this VM, or else why it may not yet. */
   whyNotYet(vmId: string): string | undefined {
+    if (this.stopping.aborted) return STOPPING;
     if (this.#running.has(vmId)) return "a command that is to recover this VM runs still";
     if (this.#running.size < MAX_RUNS_AT_ONCE) return undefined;
     return `${MAX_RUNS_AT_ONCE} commands run already`;
@@ -87,8 +91,11 @@ export class RecoveryRuns {
     }
   }
 
-  /** Settles when it is on disk that it begins, with its record, which the caller has put. */
-  async begin(run: RecoveryRun): Promise<void> {
+  /**
+   * Settles when it is on disk that it begins, with its record, which the caller has put. False when the manager stops
+   * meanwhile: then it has ended as interrupted and not begun, and its failure is still to be handled.
+   */
+  async begin(run: RecoveryRun): Promise<boolean> {
     const { records, now, failed } = this.#options;
     const { policy, vm, failure, number } = run;
     const underWay: RunUnderWay = {
@@ -99,13 +106,16 @@ export class RecoveryRuns {
       startedAt: now(),
     };
     records.change(vm.id, policy.name, { underWay });
-    const started = this.#tellStarted(run, underWay);
+    const started = this.#tellStarted(run, underWay).then(() => {
+      const hasBegun = !this.stopping.aborted;
+      return { hasBegun, ended: hasBegun ? this.#run(run, underWay) : this.#takeBack(run, underWay) };
+    });
     const running = started
-      .then(() => this.#run(run, underWay))
+      .then(({ ended }) => ended)
       .catch(failed)
       .finally(() => this.#running.delete(vm.id));
     this.#running.set(vm.id, running);
-    await started;
+    return (await started).hasBegun;
   }
 
   /** Begins nothing more, and ends what runs; settles when that has ended. */
@@ -133,11 +143,16 @@ export class RecoveryRuns {
       VMMESSAGE_VM_ID: vm.id,
     };
     const { endGraceMs } = this.#options;
-    const end: ProgramEnd = this.stopping.aborted
-      ? { type: "stopped", stderr: "" }
-      : await runProgram({ program, variables, event, json, endGraceMs }, this.stopping);
+    const end = await runProgram({ program, variables, event, json, endGraceMs }, this.stopping);
     const durationMs = Math.round(performance.now() - startedAt);
     await this.#end(vm.id, policy.name, underWay, endingOf(end, program.timeout), durationMs);
+  }
+
+  /** As if it had not been decided, but for what was told. */
+  async #takeBack({ policy, vm, before }: RecoveryRun, underWay: RunUnderWay): Promise<void> {
+    this.#options.records.change(vm.id, policy.name, before);
+    const reason = `${STOPPING}; it had not begun, and does when the manager is back`;
+    await this.#end(vm.id, policy.name, underWay, { outcome: "interrupted", reason }, 0);
   }
 
   async #end(
@@ -172,7 +187,7 @@ function endingOf(end: ProgramEnd, timeoutMs: number): Ending {
     case "timed-out":
       return { outcome: "timed-out", reason: `it did not end within ${timeoutMs / 1_000} s`, ...lastLine(end.stderr) };
     case "stopped":
-      return { outcome: "interrupted", reason: "the manager stops", ...lastLine(end.stderr) };
+      return { outcome: "interrupted", reason: STOPPING, ...lastLine(end.stderr) };
     default:
       return unreachable(end);
   }

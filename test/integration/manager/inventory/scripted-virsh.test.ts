@@ -9,6 +9,13 @@ import { RunningInventory } from "./recorder.ts";
 const id = "5e0d9c5c-6f4e-4d0b-9a39-1d8f3a5f1c11";
 const XML = `<domain><name>web1</name><uuid>${id}</uuid><devices></devices></domain>`;
 
+/** Of a VM whose agent's port is `connected`, or `disconnected`. */
+function withPort(name: string, uuid: string, state: string): string {
+  const target = `<target type='virtio' name='org.vmmessage.agent.0' state='${state}'/>`;
+  const channel = `<channel type='unix'><source mode='bind' path='/run/${name}.sock'/>${target}</channel>`;
+  return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><devices>${channel}</devices></domain>`;
+}
+
 let directory: string;
 
 beforeEach(async () => {
@@ -42,6 +49,28 @@ async function installVirsh(describe = `echo "${XML}"`): Promise<void> {
   await chmod(join(directory, "virsh"), 0o755);
 }
 
+/** A `virsh` that knows many VMs, whose agents' ports are all as a file says. */
+async function installHypervisor(ids: readonly string[]): Promise<void> {
+  const script = `#!${process.execPath}
+    const { appendFileSync, readFileSync } = require("node:fs");
+    const said = process.argv.slice(2).join(" ");
+    appendFileSync("${join(directory, "calls")}", said + "\\n");
+    const port = readFileSync("${join(directory, "port")}", "utf8");
+    if (said.includes("--loop")) setInterval(() => {}, 1000);
+    else if (said.includes(" list ")) console.log(${JSON.stringify(ids.map((one) => `${one} vm${one.slice(-3)}`).join("\n"))});
+    else for (const command of said.split(" ").slice(1).join(" ").split("; ")) {
+      const [word, domain = ""] = command.split(" ");
+      const one = domain.slice("--domain=".length);
+      const name = "vm" + one.slice(-3);
+      if (word === "dumpxml") console.log(${JSON.stringify(withPort("NAME", "UUID", "STATE"))}
+        .replaceAll("NAME", name).replace("UUID", one).replace("STATE", port));
+      else console.log(word === "domstate" ? "running (booted)" : domain);
+    }`;
+  await write("port", "connected");
+  await write("virsh", script);
+  await chmod(join(directory, "virsh"), 0o755);
+}
+
 async function callsWith(word: string): Promise<number> {
   const calls = await readFile(join(directory, "calls"), "utf8");
   return calls.split("\n").filter((call) => call.includes(word)).length;
@@ -60,6 +89,36 @@ it("many events of a domain are few looks at it", async () => {
   await write("events", event.repeat(1_000));
   await running.until(id, { status: "Paused" });
   expect(await callsWith("dumpxml")).toBeLessThan(20);
+});
+
+it("a VM that is doubted is read again within seconds, however nothing was announced", async () => {
+  await installVirsh("cat domain");
+  await write("domain", withPort("web1", id, "connected"));
+  await using running = new RunningInventory([source()]);
+  await running.until(id, { status: "Running", isOpenInGuest: true });
+  // The second look at all, which is made in any case.
+  await vi.waitUntil(async () => (await callsWith("dumpxml")) === 2, { timeout: 10_000 });
+  await write("domain", withPort("web1", id, "disconnected"));
+  const doubtedAt = performance.now();
+  for (let time = 0; time < 100; time += 1) running.inventory.look(id);
+  running.inventory.look("00000000-0000-4000-8000-000000000000");
+  await running.until(id, { isOpenInGuest: false });
+  expect(performance.now() - doubtedAt).toBeLessThan(5_000);
+  expect(running.changes.at(-1)).toMatchObject({ type: "changed", isResync: false, previous: { isOpenInGuest: true } });
+  expect(await callsWith("dumpxml")).toBe(3);
+});
+
+it("a hundred VMs that are doubted at once are read in a few calls", async () => {
+  const ids = Array.from({ length: 100 }, (_, index) => `5e0d9c5c-6f4e-4d0b-9a39-${String(index).padStart(12, "0")}`);
+  await installHypervisor(ids);
+  await using running = new RunningInventory([source()]);
+  await running.untilConnected();
+  const readAll = ids.length / 20;
+  await vi.waitUntil(async () => (await callsWith("dumpxml")) === 2 * readAll, { timeout: 20_000 });
+  await write("port", "disconnected");
+  for (const one of ids) running.inventory.look(one);
+  await vi.waitUntil(() => running.inventory.vms().every(({ vm }) => vm.isOpenInGuest === false), { timeout: 10_000 });
+  expect(await callsWith("dumpxml")).toBe(3 * readAll);
 });
 
 it("an event that is not understood makes all be read", async () => {

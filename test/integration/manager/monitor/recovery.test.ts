@@ -141,6 +141,26 @@ test("a command that the manager's kill -9 left behind is interrupted, and not r
   expect((await ended(scene, 2))[1]).toMatchObject({ run: 2, outcome: "interrupted", reason: "the manager stops" });
 });
 
+test("a run whose beginning the manager's end overtakes is not begun, and is made when the manager is back", async () => {
+  const directory = await temporaryDirectory();
+  const first = await RecoveryScene.open(directory);
+  const append = first.store.appendEvents.bind(first.store);
+  first.store.appendEvents = async (events, ...more) => {
+    const appended = await append(events, ...more);
+    if (events.some(({ type }) => type === "RECOVERY.STARTED")) void first.recoveries.close();
+    return appended;
+  };
+  await first.happens("VM.HUNG");
+  const reason = "the manager stops; it had not begun, and does when the manager is back";
+  expect(await ended(first, 1)).toMatchObject([{ run: 1, outcome: "interrupted", reason }]);
+  expect(first.recoveries.standing(web1.id)).toMatchObject([{ runs: 0 }]);
+  await first.close();
+
+  const scene = await open(directory);
+  expect((await ended(scene, 2))[1]).toMatchObject({ run: 1, outcome: "succeeded" });
+  expect(await scene.lines("runs")).toEqual(["web1 1"]);
+});
+
 test("a VM that hangs again and again is left alone, also after a restart, until it was well for long enough", async () => {
   const directory = await temporaryDirectory();
   const policies = [{ ...resetHung, atMost: 2 }];

@@ -121,7 +121,8 @@ describe("events", () => {
     const [step, lifecycles] = lifecycleStep(vm, "w");
     const [event] = await first.appendEvents([...step, ...step], lifecycles);
     const state = { position: 2, failures: 1, failingSince: 5, disabled: undefined, lastDeliveredAt: undefined };
-    const parked = { position: 1, resource: vm.id, attempts: 1, dueAt: 7, error: "refused" };
+    const when = { parkedAt: 5, dueAt: 7 };
+    const parked = { position: 1, resource: vm.id, attempts: 1, ...when, holdsOthers: false, error: "refused" };
     await first.saveProgress([{ sink: "s", state, park: [parked], unpark: [], dead: [], attempts: [] }]);
     const log = await first.eventLog();
     await first.close();

@@ -46,6 +46,8 @@ describe("processors", () => {
     [1_799, 201, "WARNING", 89.95],
     [1_800, 200, "CRITICAL", 90],
     [2_000, 0, "CRITICAL", 100],
+    // Some of the wait for disks was taken back.
+    [1_010, -10, "CRITICAL", 100],
   ])("busy for %i ms and idle for %i ms are %s", (busyMs, idleMs, state, value) => {
     expect(cpu(busyMs, idleMs)).toMatchObject({ name: "cpu", state, text: `cpu ${value} % busy`, measured: { value } });
   });
@@ -60,7 +62,8 @@ describe("processors", () => {
       state: "UNKNOWN",
       text: expect.stringContaining("went back") as string,
     });
-    expect(cpu(100, -1)).toMatchObject({ state: "UNKNOWN" });
+    expect(cpu(100, -11)).toMatchObject({ state: "UNKNOWN" });
+    expect(cpu(0, -1)).toMatchObject({ state: "UNKNOWN" });
   });
 
   it("are not asked for what the guest counted before", () => {

@@ -74,6 +74,32 @@ describe("what a guest says", () => {
   });
 });
 
+describe("labels", () => {
+  const labelsOf = (...labels: string[]): string[] => {
+    const line = pluginLine(
+      "web1",
+      labels.map((label) => verdict("OK", "x", { label })),
+    );
+    expect(line).toMatch(/\|'/);
+    return [...line.matchAll(/'([^']+)'=/g)].map(([, label = ""]) => label);
+  };
+
+  it("that become alike are numbered", () => {
+    expect(labelsOf("/a'b", "/a=b", "/a|b", "/a_b_2")).toEqual(["/a_b", "/a_b_2", "/a_b_3", "/a_b_2_2"]);
+  });
+
+  it("that are long lose their middle, and stay apart", () => {
+    const [start, end] = ["/start".padEnd(90, "x"), "end".padStart(90, "y")];
+    const labels = labelsOf(`${start}/one/${end}`, `${start}/two/${end}`, `${start}/one`);
+    expect(labels).toEqual([
+      expect.stringMatching(/^\/startx+\.\.\.y+end$/) as string,
+      expect.stringMatching(/^\/startx+\.\.\.y+end_2$/) as string,
+      expect.stringMatching(/^\/startx+\.\.\.x+\/one$/) as string,
+    ]);
+    for (const label of labels) expect(label.length).toBeLessThanOrEqual(64);
+  });
+});
+
 test("what failed is told in the same way, without numbers", () => {
   expect(pluginHead("UNKNOWN", "there is no VM 'a|b'\n")).toBe("VMMESSAGE UNKNOWN - there is no VM 'a/b'\\u000a");
 });

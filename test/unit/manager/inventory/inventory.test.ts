@@ -21,6 +21,7 @@ class ScriptedSource implements InventorySource {
   readonly seesOnlyRunning: boolean;
   sink!: InventorySink;
   hasEnded = false;
+  readonly lookedAt: string[] = [];
 
   constructor(name: string, { seesOnlyRunning = false } = {}) {
     this.name = name;
@@ -31,6 +32,10 @@ class ScriptedSource implements InventorySource {
     this.sink = sink;
     await aborted(signal);
     this.hasEnded = true;
+  }
+
+  look(id: string): void {
+    this.lookedAt.push(id);
   }
 
   probe(): Promise<Vm[]> {
@@ -108,6 +113,19 @@ describe("what a source says", () => {
       { type: "removed", previous: { status: "Paused" }, isResync: false },
     ]);
     expect(running.inventory.vms()).toEqual([]);
+  });
+
+  it("of a VM is asked for again, of whoever says it, when somebody doubts it", async () => {
+    await using running = new TwoSources([stored(vm("cccccccc-0000-4000-8000-000000000000"))]);
+    const { first, second, inventory } = running;
+    first.sink.synchronized([vm(A, { status: "Stopped" })]);
+    second.sink.synchronized([vm(A, { isOpenInGuest: true }), vm(B)]);
+    for (const id of [A, B, "cccccccc-0000-4000-8000-000000000000", "dddddddd-0000-4000-8000-000000000000"]) {
+      inventory.look(id);
+    }
+    expect([first.lookedAt, second.lookedAt]).toEqual([[], [A, B]]);
+    second.sink.changed(vm(A, { isOpenInGuest: false }));
+    expect(running.changes.at(-1)).toMatchObject({ vm: { isOpenInGuest: false }, previous: { isOpenInGuest: true } });
   });
 
   it("of the guest agent alone is told, once", async () => {

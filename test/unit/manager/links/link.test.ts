@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Link, type LinkStatus } from "../../../../manager/links/link.ts";
+import type { Probe } from "../../../../manager/monitor/probe.ts";
 import { Mirror } from "../../../../manager/links/mirror.ts";
 import { socketChannel } from "../../../../shared/channels/unix-socket.ts";
 import { Peer } from "../../../../shared/peer.ts";
@@ -85,6 +86,8 @@ let guest: ScriptedGuest;
 let link: Link;
 let mirror: Mirror;
 let states: LinkStatus["state"][];
+let allowance: { perSecond: number; burst: number };
+let throttled: number;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "vmm-link-"));
@@ -92,6 +95,8 @@ beforeEach(async () => {
   guest = new ScriptedGuest(path);
   mirror = new Mirror();
   states = [];
+  allowance = { perSecond: 1e9, burst: 1e9 };
+  throttled = 0;
   const nothing = (): void => undefined;
   link = new Link({
     path,
@@ -105,8 +110,8 @@ beforeEach(async () => {
       received: () => Promise.resolve(),
       refusedFrame: nothing,
     },
-    meter: { received: nothing, sent: nothing, throttled: nothing },
-    allowance: { perSecond: 1e9, burst: 1e9 },
+    meter: { received: nothing, sent: nothing, throttled: () => (throttled += 1) },
+    allowance,
     messageAllowance: { perSecond: 1e9, burst: 1e9 },
   });
   link.start();
@@ -155,6 +160,10 @@ test("only the last of the guest's watches counts", async () => {
   });
 });
 
+function probe(timeoutMs: number, signal = new AbortController().signal): Promise<Probe> {
+  return link.probe(timeoutMs, signal);
+}
+
 const never = (): Promise<never> => new Promise(() => undefined);
 
 describe("a probe", () => {
@@ -162,41 +171,45 @@ describe("a probe", () => {
 
   test("of a guest that answers has what its agent says of applications", async () => {
     guest.pong = () => Promise.resolve({ uptimeMs: 1, applications: [shop] });
-    expect(await link.probe(2_000)).toEqual({ type: "answered", applications: [shop] });
+    expect(await probe(2_000)).toEqual({ type: "answered", applications: [shop] });
+  });
+
+  test("of an agent that watches no applications says that there are none", async () => {
+    expect(await probe(2_000)).toEqual({ type: "answered", applications: [] });
   });
 
   test("of a guest that hangs is a miss, and the next is answered when it goes on", async () => {
     const { pong } = guest;
     guest.pong = never;
-    expect(await link.probe(50)).toEqual({ type: "missed" });
+    expect(await probe(50)).toEqual({ type: "missed" });
     guest.pong = pong;
-    expect(await link.probe(2_000)).toMatchObject({ type: "answered" });
+    expect(await probe(2_000)).toMatchObject({ type: "answered" });
   });
 
   test("that is refused was answered", async () => {
     guest.pong = () => Promise.reject(new RequestError("internal", "broken"));
-    expect(await link.probe(2_000)).toEqual({ type: "answered" });
+    expect(await probe(2_000)).toEqual({ type: "answered" });
   });
 
   test("is no miss while the guest says other things", async () => {
     guest.pong = never;
-    const probe = link.probe(300);
+    const probing = probe(300);
     guest.notify("heartbeat");
-    expect(await probe).toMatchObject({ type: "unknown", reason: expect.stringMatching(/speaks/) as unknown });
+    expect(await probing).toMatchObject({ type: "unknown", reason: expect.stringMatching(/speaks/) as unknown });
   });
 
   test("is no miss when this host had no time to hear the answer", async () => {
     guest.pong = never;
-    const probe = link.probe(50);
+    const probing = probe(50);
     const until = performance.now() + 700;
     while (performance.now() < until);
-    expect(await probe).toMatchObject({ type: "unknown", reason: "this host is too busy to tell" });
+    expect(await probing).toMatchObject({ type: "unknown", reason: "this host is too busy to tell" });
   });
 
   test("of an agent that was told to end is unknown, until it is greeted again", async () => {
     guest.notify("stopping");
     await untilState("silent");
-    expect(await link.probe(50)).toMatchObject({ type: "unknown", reason: "the agent was told to end" });
+    expect(await probe(50)).toMatchObject({ type: "unknown", reason: "the agent was told to end" });
     link.nudge();
     await untilState("up");
   });
@@ -207,14 +220,32 @@ describe("a probe", () => {
     await vi.waitFor(() => {
       expect(guest.connections).toBe(2);
     });
-    expect(await link.probe(50)).toMatchObject({ type: "unknown" });
+    expect(await probe(50)).toMatchObject({ type: "unknown" });
+  });
+
+  test("is no miss while this host reads the guest no faster than it allows", async () => {
+    Object.assign(allowance, { perSecond: 100, burst: 0 });
+    guest.notify("heartbeat");
+    await vi.waitUntil(() => throttled > 0);
+    expect(await probe(200)).toMatchObject({
+      type: "unknown",
+      reason: expect.stringMatching(/more than it may/) as unknown,
+    });
+  });
+
+  test("ends when whoever asked ends", async () => {
+    guest.pong = never;
+    const stopping = new AbortController();
+    const probing = probe(60_000, stopping.signal);
+    stopping.abort();
+    expect(await probing).toMatchObject({ type: "unknown", reason: "the manager stops" });
   });
 
   test("is unknown when the channel ends meanwhile", async () => {
     guest.pong = never;
-    const probe = link.probe(200);
+    const probing = probe(200);
     guest.isMute = true;
     guest.drop();
-    expect(await probe).toMatchObject({ type: "unknown", reason: "the channel was closed" });
+    expect(await probing).toMatchObject({ type: "unknown", reason: "the channel was closed" });
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { Event, NewEvent } from "../../../../manager/events/event.ts";
 import { GuestHealth, type HealthRules } from "../../../../manager/monitor/guest-health.ts";
 import type { Probe } from "../../../../manager/monitor/probe.ts";
 import type { ApplicationState } from "../../../../shared/protocol/message.ts";
@@ -8,9 +9,9 @@ const rules: HealthRules = { threshold: 3, bootRounds: 4, expectsAgent: false };
 
 const answered: Probe = { type: "answered", applications: [] };
 const missed: Probe = { type: "missed" };
-const away: Probe = { type: "unknown", reason: "no agent answers" };
+const away: Probe = { type: "unknown", reason: "no agent answers", isSilent: true };
 const holder = "the channel is held by vmmessage (pid 7)";
-const held: Probe = { type: "unknown", reason: holder, isHeld: true };
+const held: Probe = { type: "unknown", reason: holder };
 
 function saying(...applications: Partial<ApplicationState>[]): Probe {
   return {
@@ -42,6 +43,12 @@ class Story {
     this.#now += 10_000;
     return this.health.round(vm, { agent, guestAgent: more.guestAgent }, { ...rules, ...more.rules }, this.#now);
   }
+}
+
+/** The only event, at a position of the log. */
+function appended([event]: NewEvent[], position: number): Event {
+  if (event === undefined) throw new Error("no event");
+  return { ...event, id: "id", sequence: 1, position };
 }
 
 describe("a guest", () => {
@@ -97,7 +104,7 @@ describe("a guest", () => {
     const story = new Story();
     story.rounds(answered, 1);
     story.rounds(missed, 2);
-    story.health.begin(30_000);
+    story.health.begin(7, 30_000);
     expect(story.rounds(missed, 20)).toEqual([]);
   });
 
@@ -131,10 +138,47 @@ describe("a guest", () => {
   test("no longer stands as hung when it answers", () => {
     const story = new Story();
     story.rounds(answered, 1);
-    story.rounds(missed, 3);
-    expect(story.health.stands({ type: "VM.HUNG", data: {} })).toBe(true);
+    story.rounds(missed, 2);
+    const hang = appended(story.events(missed), 5);
+    expect(story.health.stands(hang)).toBe(true);
     story.rounds(answered, 1);
-    expect(story.health.stands({ type: "VM.HUNG", data: {} })).toBe(false);
+    expect(story.health.stands(hang)).toBe(false);
+    story.rounds(missed, 3);
+    expect(story.health.stands(hang), "while a later hang does").toBe(false);
+  });
+
+  test("no longer stands as hung when the machine began anew, also after a restart of the manager", () => {
+    const story = new Story();
+    story.rounds(answered, 1);
+    story.rounds(missed, 2);
+    const hang = appended(story.events(missed), 5);
+    story.health.begin(6, 50_000);
+    expect(story.health.stands(hang)).toBe(false);
+    expect(new GuestHealth(0, structuredClone(story.health.stored)).stands(hang)).toBe(false);
+  });
+
+  test("that nobody looked at for a while has missed nothing in that time", () => {
+    const story = new Story();
+    story.rounds(answered, 1);
+    story.rounds(missed, 2);
+    story.health.rest();
+    expect(story.rounds(missed, 2)).toEqual([]);
+    expect(story.rounds(missed, 1)).toEqual(["VM.HUNG"]);
+  });
+
+  test("of which nothing is known now is neither up nor down", () => {
+    const story = new Story();
+    expect(story.health.isUp).toBeUndefined();
+    story.rounds(answered, 1);
+    expect(story.health.isUp).toBe(true);
+    story.rounds(held, 2);
+    expect(story.health.isUp, "a moment ago").toBe(true);
+    story.rounds(held, 1);
+    expect(story.health.isUp).toBeUndefined();
+    story.rounds(missed, 3);
+    expect(story.health.isUp).toBe(false);
+    story.health.begin(1, 60_000);
+    expect(story.health.isUp).toBeUndefined();
   });
 });
 
@@ -148,6 +192,11 @@ describe("an agent that is expected", () => {
     expect(story.rounds(answered, 1, expected)).toEqual(["VM.AGENT-RECOVERED"]);
   });
 
+  test("is not missing for what is wrong with this host", () => {
+    const story = new Story();
+    expect(story.rounds({ type: "unknown", reason: "not permitted to open the socket" }, 100, expected)).toEqual([]);
+  });
+
   test("is not missing while another client holds its channel", () => {
     const story = new Story();
     expect(story.rounds(held, 100, expected)).toEqual([]);
@@ -156,7 +205,7 @@ describe("an agent that is expected", () => {
   test("is missing again when it does not come back after a restart of the machine", () => {
     const story = new Story();
     story.rounds(answered, 1, expected);
-    story.health.begin(20_000);
+    story.health.begin(7, 20_000);
     expect(story.rounds(away, 3, expected)).toEqual([]);
     expect(story.rounds(away, 3, expected)).toEqual(["VM.AGENT-MISSING"]);
   });
@@ -208,6 +257,14 @@ describe("an application", () => {
     expect(story.rounds(saying({ state: "pending" }), 50)).toEqual([]);
     story.rounds(missed, 50);
     expect(story.health.shown(vm).applications).toMatchObject([{ name: "shop", state: "healthy" }]);
+  });
+
+  test("stays as it was when an answer says nothing of applications", () => {
+    const story = new Story();
+    story.rounds(saying({}), 1);
+    story.rounds(saying({ state: "failing" }), 3);
+    expect(story.rounds({ type: "answered" }, 3)).toEqual([]);
+    expect(story.rounds(saying({ state: "failing" }), 50)).toEqual([]);
   });
 
   test("does not make its guest hung", () => {

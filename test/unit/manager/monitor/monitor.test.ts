@@ -46,6 +46,7 @@ class World {
   readonly events: NewEvent[] = [];
   readonly stored = new Map<string, StoredMonitor>();
   readonly otherAgentAsked: string[] = [];
+  readonly doubted: string[] = [];
   otherAgent: Probe = { type: "unknown", reason: "it has never answered" };
   settings = settings;
   monitor!: Monitor;
@@ -70,6 +71,7 @@ class World {
         forget: () => undefined,
       },
       pinged: () => undefined,
+      doubted: (vmId) => this.doubted.push(vmId),
       log: { info: () => undefined, warn: () => undefined, error: () => undefined },
       failed: (error) => {
         throw error;
@@ -95,7 +97,7 @@ class World {
 }
 
 function lifeEvent(guest: FakeGuest, type: Event["type"], data = {}): Event {
-  return { type, time: Date.now(), resourceUUID: guest.vm.id, data } as Event;
+  return { type, time: Date.now(), position: 1, resourceUUID: guest.vm.id, data } as Event;
 }
 
 const seconds = (count: number): Promise<unknown> => vi.advanceTimersByTimeAsync(count * 1_000);
@@ -267,6 +269,20 @@ describe("the monitor", () => {
     expect(world.monitor.stands(lifeEvent(guest, "VM.PANIC"))).toBe(true);
   });
 
+  test("lets only the last of a disk's errors stand, and none after a reset", async () => {
+    const guest = new FakeGuest("web1");
+    world.watch(guest);
+    const [first, second] = [1, 2].map((position) => ({ ...lifeEvent(guest, "VM.IO-ERROR"), position }));
+    if (first === undefined || second === undefined) throw new Error("no events");
+    world.monitor.appended([first]);
+    expect(world.monitor.stands(first)).toBe(true);
+    world.monitor.appended([second]);
+    expect([first, second].map((event) => world.monitor.stands(event))).toEqual([false, true]);
+    await seconds(1);
+    world.monitor.appended([{ ...lifeEvent(guest, "VM.RESET"), position: 3 }]);
+    expect(world.monitor.stands(second)).toBe(false);
+  });
+
   test("lets no failure stand of the machine's last life, though nobody has answered in this one", async () => {
     const guest = new FakeGuest("web1");
     world.watch(guest);
@@ -275,7 +291,7 @@ describe("the monitor", () => {
     await seconds(40);
     const hang = lifeEvent(guest, "VM.HUNG");
     await seconds(1);
-    world.monitor.appended([lifeEvent(guest, "VM.RESET")]);
+    world.monitor.appended([{ ...lifeEvent(guest, "VM.RESET"), position: 2 }]);
     expect(world.monitor.stands(hang)).toBe(false);
     expect(world.monitor.shown(guest).state).toBe("reported");
   });
@@ -318,6 +334,48 @@ describe("the monitor", () => {
     world.watch(guest);
     await seconds(125);
     expect(guest.statsAsked).toBe(3);
+  });
+
+  test("has a guest that is doubted looked at, and one that is reported no more", async () => {
+    const guest = new FakeGuest("web1");
+    world.watch(guest);
+    await seconds(15);
+    guest.answersAfterMs = undefined;
+    await seconds(100);
+    expect(world.doubted).toEqual([guest.vm.id, guest.vm.id]);
+  });
+
+  test("asks at the new times when the interval is another", async () => {
+    world = await new World().start(() => 0.5);
+    world.settings = { ...settings, interval: 1_200_000, threshold: 1 };
+    const guest = new FakeGuest("web1");
+    world.monitor.apply();
+    world.watch(guest);
+    await seconds(10);
+    expect(guest.askedAt).toEqual([]);
+    world.settings = settings;
+    world.monitor.apply();
+    await seconds(30);
+    expect(guest.askedAt).toHaveLength(3);
+  });
+
+  test("measures nothing of a guest that is watched no more", async () => {
+    const guest = new FakeGuest("web1");
+    world.watch(guest);
+    await seconds(15);
+    expect(world.monitor.standing(guest).isUp).toBe(true);
+    world.settings = { ...settings, vms: [] };
+    expect(world.monitor.standing(guest).isUp).toBeUndefined();
+  });
+
+  test("lets nothing stand of a guest that was forgotten", async () => {
+    const guest = new FakeGuest("web1");
+    world.watch(guest);
+    await seconds(15);
+    guest.answersAfterMs = undefined;
+    await seconds(40);
+    world.monitor.forget(guest.vm.id);
+    expect(world.monitor.stands(lifeEvent(guest, "VM.HUNG"))).toBe(false);
   });
 
   test("forgets a guest with everything it knew", async () => {

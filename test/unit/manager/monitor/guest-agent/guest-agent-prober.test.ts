@@ -119,13 +119,42 @@ it("a VM without the channel is not asked", async () => {
   expect(await new Story().probe(vm(undefined))).toEqual(unknown("the VM has no channel for qemu-ga"));
 });
 
-it("at most eight are asked through libvirt at once; the others are unknown, and none is missed", async () => {
+it("at most eight are asked through libvirt at once, and whoever waits longest is the next", async () => {
+  const asked: string[] = [];
+  const answers: PromiseWithResolvers<Probe>[] = [];
+  const ask = (_uri: string, id: string): Promise<Probe> => {
+    asked.push(id);
+    const answer = Promise.withResolvers<Probe>();
+    answers.push(answer);
+    return answer.promise;
+  };
+  const { prober } = new Story({ virshPing: ask });
+  const ids = Array.from({ length: 10 }, (_, index) => `vm${index}`);
+  const probing = ids.map((id) => prober.probe(vm(OVER_LIBVIRT, id), 2_000, NEVER));
+  expect(asked).toEqual(ids.slice(0, 8));
+  answers[3]?.resolve(answered);
+  expect(await probing[3]).toEqual(answered);
+  expect(asked).toEqual(ids.slice(0, 9));
+  prober.forget("vm9");
+  answers[0]?.resolve(answered);
+  await probing[0];
+  expect(asked).toEqual(ids.slice(0, 9));
+  expect(await probing[9]).toMatchObject({ type: "unknown" });
+  for (const { resolve } of answers) resolve(answered);
+  await Promise.all(probing);
+});
+
+it("an answer that comes between two rounds is one that was heard", async () => {
   const { promise, resolve } = Promise.withResolvers<Probe>();
-  const { prober } = new Story({ virshPing: () => promise });
-  const probing = Array.from({ length: 20 }, (_, index) => prober.probe(vm(OVER_LIBVIRT, `vm${index}`), 2_000, NEVER));
+  const finds = [promise, Promise.resolve(missed)];
+  const { prober } = new Story({ virshPing: () => finds.shift() ?? Promise.resolve(missed) });
+  const stop = new AbortController();
+  const probing = prober.probe(vm(OVER_LIBVIRT), 2_000, stop.signal);
+  stop.abort();
+  expect(await probing).toMatchObject({ type: "unknown" });
   resolve(answered);
-  const types = (await Promise.all(probing)).map(({ type }) => type);
-  expect(types).toEqual([...Array<string>(8).fill("answered"), ...Array<string>(12).fill("unknown")]);
+  await new Promise((settled) => setImmediate(settled));
+  expect(await prober.probe(vm(OVER_LIBVIRT), 2_000, NEVER)).toEqual(missed);
 });
 
 it("closing ends what is asked, and waits for it", async () => {

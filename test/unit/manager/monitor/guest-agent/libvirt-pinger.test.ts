@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { LibvirtPinger } from "../../../../../manager/monitor/guest-agent/libvirt-pinger.ts";
 import { verdictOf } from "../../../../../manager/monitor/guest-agent/virsh-ping.ts";
+import { VirshQueue } from "../../../../../manager/monitor/guest-agent/virsh-queue.ts";
 import { type Probe, unknown } from "../../../../../manager/monitor/probe.ts";
-import { WorkSlots } from "../../../../../manager/work-slots.ts";
 
 const TIMEOUT_MS = 2_000;
 const INTERVAL_MS = 10_000;
@@ -48,16 +48,17 @@ function after(ms: number): Promise<void> {
 
 class Rounds {
   readonly libvirt = new FakeLibvirt();
-  readonly slots: WorkSlots;
-  readonly pinger: LibvirtPinger;
+  readonly queue = new VirshQueue();
+  readonly pinger = new LibvirtPinger({
+    ping: (seconds) => this.libvirt.ping(seconds),
+    queue: this.queue,
+    intervalMs: () => INTERVAL_MS,
+    threshold: () => 3,
+  });
 
-  constructor({ slots = 8 } = {}) {
-    this.slots = new WorkSlots({ slots, maxWaiting: 0 });
-    this.pinger = new LibvirtPinger({
-      ping: (seconds) => this.libvirt.ping(seconds),
-      slots: this.slots,
-      intervalMs: () => INTERVAL_MS,
-    });
+  /** Others have every slot for so long. */
+  occupy(ms: number): void {
+    for (let slot = 0; slot < 8; slot += 1) void this.queue.take(() => after(ms), NEVER);
   }
 
   /** What so many rounds found, each within its time. */
@@ -131,28 +132,53 @@ describe("a guest agent behind libvirt", () => {
     expect(await rounds.run(1)).toMatchObject([{ type: "unknown" }]);
   });
 
-  it("for which no slot is free is unknown at once, and asked in a later round", async () => {
-    const rounds = new Rounds({ slots: 1 });
-    const { resolve, promise } = Promise.withResolvers<undefined>();
-    const held = rounds.slots.run(() => promise);
-    const tooMany = unknown("too many guest agents are asked at this moment");
-    expect(await rounds.pinger.ping(TIMEOUT_MS, NEVER)).toEqual(tooMany);
-    expect(rounds.libvirt.commands).toBe(0);
-    resolve(undefined);
-    await held;
-    expect(await rounds.run(1)).toEqual([answered]);
+  it("that has hung for long is asked once a minute, until it answers", async () => {
+    const rounds = new Rounds();
+    await rounds.run(1);
+    rounds.libvirt.guest = "hangs";
+    expect(await rounds.run(6)).toEqual([missed, missed, missed, missed, missed, missed]);
+    const before = rounds.libvirt.commands;
+    const rarely = unknown("it has hung for long, and is asked once a minute");
+    expect(await rounds.run(5)).toEqual([rarely, rarely, rarely, rarely, rarely]);
+    await rounds.run(36);
+    expect(rounds.libvirt.commands - before).toBeLessThanOrEqual(7);
+    rounds.libvirt.guest = "answers";
+    await rounds.run(8);
+    expect(await rounds.run(3)).toEqual([answered, answered, answered]);
   });
 
-  it("is waited for no longer when that is broken off, and gives its slot back", async () => {
-    const rounds = new Rounds({ slots: 1 });
+  it("that waits for its turn is unknown for as long as that takes, and what it says then counts in the next round", async () => {
+    const rounds = new Rounds();
+    await rounds.run(1);
+    rounds.occupy(15_000);
+    const waiting = unknown("many guest agents are asked, and others are before it");
+    expect(await rounds.run(2)).toEqual([waiting, waiting]);
+    expect(rounds.libvirt.commands).toBe(2);
+    rounds.occupy(15_000);
+    expect(await rounds.run(2)).toEqual([answered, waiting]);
+    rounds.libvirt.guest = "hangs";
+    expect(await rounds.run(2)).toMatchObject([{ type: "missed" }, { type: "missed" }]);
+  });
+
+  it("keeps one place while it waits, and gives it up when it is closed, which may happen twice", async () => {
+    const rounds = new Rounds();
+    rounds.occupy(60_000);
+    await rounds.run(3);
+    rounds.pinger.close();
+    rounds.pinger.close();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(rounds.libvirt.commands).toBe(0);
+  });
+
+  it("is waited for no longer when that is broken off, and its command runs to its end", async () => {
+    const rounds = new Rounds();
     rounds.libvirt.guest = "hangs";
     const stop = new AbortController();
     const probing = rounds.pinger.ping(TIMEOUT_MS, stop.signal);
     stop.abort();
     expect(await probing).toMatchObject({ type: "unknown" });
-    expect(rounds.slots.isFull).toBe(true);
-    await vi.advanceTimersByTimeAsync(5_050);
-    expect(rounds.slots.isFull).toBe(false);
+    await vi.advanceTimersByTimeAsync(INTERVAL_MS);
+    expect(await rounds.run(1)).toEqual([missed]);
   });
 
   it("has as many whole seconds as the time-out has, and one at least", async () => {

@@ -103,7 +103,7 @@ class Scene {
           for (const { vmId, state } of this.records.stored(run.vm.id)) this.stored.set(vmId, JSON.stringify(state));
           const started = this.append("RECOVERY.STARTED", run.vm);
           this.records.change(run.vm.id, this.policy.name, { coveredUpTo: started.position });
-          return Promise.resolve();
+          return Promise.resolve(true);
         },
       },
       host: "hv1",
@@ -235,6 +235,70 @@ describe("a recovery policy", () => {
     const reason = "events.commands in the manager's configuration has no 'reset' any more";
     expect(await scene.happens("VM.HUNG")).toEqual({ type: "rejected", reason });
     expect(scene.records.get(web1.id, "reset-hung")?.breaker.runs).toEqual([]);
+  });
+
+  test("runs for a failure that it refused, when that is delivered again with the command there, once", async () => {
+    const scene = new Scene({ on: ["VM.HUNG", "VM.APPLICATION-FAILED"] });
+    const { program } = scene;
+    scene.program = undefined;
+    const failure = scene.append("VM.HUNG");
+    expect(await scene.give(failure)).toMatchObject({ type: "rejected" });
+    await scene.happens("VM.APPLICATION-RECOVERED");
+    await scene.restart();
+    expect(await scene.give(failure)).toMatchObject({ type: "rejected" });
+    scene.program = program;
+    expect(await scene.give(failure)).toEqual({ type: "delivered" });
+    expect(await scene.give(failure)).toEqual({ type: "delivered" });
+    expect(scene.runs).toEqual([expect.objectContaining({ failure, number: 1 })]);
+  });
+
+  test("runs nothing for a failure that it refused and that has recovered since, and takes it for no new one", async () => {
+    const scene = new Scene();
+    const { program } = scene;
+    scene.program = undefined;
+    const failure = scene.append("VM.HUNG");
+    await scene.give(failure);
+    await scene.happens("VM.RECOVERED");
+    scene.program = program;
+    scene.stands = false;
+    expect(await scene.give(failure)).toEqual({ type: "obsolete", reason: "it stands no more" });
+    expect(scene.runs).toEqual([]);
+    expect(scene.records.get(web1.id, "reset-hung")).toMatchObject({ refused: [], breaker: { failing: [] } });
+  });
+
+  test("remembers a few refused failures of a VM, not all", async () => {
+    const scene = new Scene();
+    scene.program = undefined;
+    for (let time = 0; time < 40; time += 1) await scene.happens("VM.HUNG");
+    expect(scene.records.get(web1.id, "reset-hung")?.refused).toHaveLength(16);
+  });
+
+  test("does not let a failure grow old that waits for others' commands, as long as the manager runs", async () => {
+    const scene = new Scene();
+    const [failure, other] = [scene.append("VM.HUNG", web1), scene.append("VM.HUNG", web2)];
+    scene.busy = "8 commands run already";
+    for (let minute = 0; minute < 30; minute += 1) {
+      expect(await scene.give(failure)).toMatchObject({ type: "postponed" });
+      scene.clock.now += 60_000;
+    }
+    scene.busy = undefined;
+    expect(await scene.give(failure)).toEqual({ type: "delivered" });
+    expect(scene.runs.map(({ vm }) => vm)).toEqual([web1]);
+    expect(await scene.give(other)).toEqual({ type: "obsolete", reason: "it happened 1800 s ago" });
+  });
+
+  test("takes a failure that waited for old news when the manager was away meanwhile, or when it stands no more", async () => {
+    const scene = new Scene();
+    scene.busy = "8 commands run already";
+    const [failure, other] = [scene.append("VM.HUNG", web1), scene.append("VM.HUNG", web2)];
+    await scene.give(failure);
+    await scene.give(other);
+    scene.clock.now += 1_800_000;
+    scene.stands = false;
+    expect(await scene.give(other)).toEqual({ type: "obsolete", reason: "it stands no more" });
+    scene.stands = true;
+    await scene.restart();
+    expect(await scene.give(failure)).toEqual({ type: "obsolete", reason: "it happened 1800 s ago" });
   });
 
   test("is tried without running anything", async () => {
