@@ -17,11 +17,7 @@ const interrupt = new AbortController();
 
 // What virsh and ss print is read in their own English.
 process.env["LC_ALL"] = "C";
-for (const [signal, exitCode] of Object.entries(INTERRUPTED)) {
-  process.once(signal, () => {
-    interrupt.abort(new Interruption(signal, exitCode));
-  });
-}
+for (const [signal, exitCode] of Object.entries(INTERRUPTED)) interruptOn(signal, exitCode);
 
 void main();
 
@@ -31,6 +27,8 @@ async function main(): Promise<void> {
     const parsed = parseArguments(args, { hostname: hostname(), environment: process.env });
     if (parsed.type === "text") process.stdout.write(parsed.text);
     else if (parsed.command.name === "check") {
+      // A plugin says that it was ended, whatever by; of the rest a hang-up is nohup(1)'s to have ignored.
+      interruptOn("SIGHUP", 129);
       const { check } = await import("./commands/check.ts");
       process.exitCode = await check(parsed.command, context());
     } else await runCommand(parsed.command, context());
@@ -38,6 +36,12 @@ async function main(): Promise<void> {
     if (isCheck(args)) await endCheck(asFailure(error));
     else end(asFailure(error));
   }
+}
+
+function interruptOn(signal: string, exitCode: number): void {
+  process.once(signal, () => {
+    interrupt.abort(new Interruption(signal, exitCode));
+  });
 }
 
 function context(): Context {

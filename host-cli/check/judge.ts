@@ -12,6 +12,12 @@ type Stats = Result<"stats">;
 /** No machine has as many processes: what is over it is no load. */
 const MAX_LOAD = 10_000_000;
 
+/**
+ * The kernel may take back some of the wait for disks, which is idle time (proc_stat(5), iowait): so much of what the
+ * processors worked meanwhile is no sign of another machine. Not measured.
+ */
+const MAX_SHARE_TAKEN_BACK = 0.1;
+
 /** What was asked of a guest. */
 export interface Findings {
   /** Two answers with some time between them where processors are judged, else one twice; none when nothing needs them. */
@@ -75,7 +81,9 @@ function healthVerdict(name: string, state: MonitorState, text: string): Verdict
 /** Of the time between two answers, by the guest's own count. */
 function judgeCpu(before: Stats, after: Stats, thresholds: Thresholds): Verdict {
   const busyMs = after.cpuBusyMs - before.cpuBusyMs;
-  const idleMs = after.cpuIdleMs - before.cpuIdleMs;
+  const countedMs = after.cpuIdleMs - before.cpuIdleMs;
+  const isTakenBack = countedMs < 0 && -countedMs <= busyMs * MAX_SHARE_TAKEN_BACK;
+  const idleMs = isTakenBack ? 0 : countedMs;
   if (busyMs < 0 || idleMs < 0) return unknown("cpu", "the time of its processors went back; was it started anew?");
   if (busyMs + idleMs === 0) return unknown("cpu", "the time of its processors stands still");
   return judgePercent({ name: "cpu", label: "cpu", what: "busy" }, busyMs / (busyMs + idleMs), thresholds);

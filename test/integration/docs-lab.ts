@@ -50,6 +50,7 @@ interface DocumentedConfig {
   messages?: object;
   quotas?: object;
   events?: { mail?: object };
+  monitor?: object;
   images?: object;
 }
 
@@ -151,11 +152,21 @@ export class DocsLab implements AsyncDisposable {
   }
 
   /** Addresses and groups are this machine's own, and the inventory is the lab's. */
-  #configFrom({ listen = [], sockets = [], console, messages, quotas, events, images }: DocumentedConfig): object {
+  #configFrom({
+    listen = [],
+    sockets = [],
+    console,
+    messages,
+    quotas,
+    events,
+    monitor,
+    images,
+  }: DocumentedConfig): object {
     const servers = this.#servers;
     return {
       messages,
       quotas,
+      monitor,
       images,
       ...(servers !== undefined && {
         inventory: this.#inventory(servers),

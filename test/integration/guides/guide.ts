@@ -8,12 +8,12 @@ import { type GuideLab, type Prompt, root } from "./lab.ts";
 const SOON = { timeout: 100_000, interval: 200 };
 
 /** What only looks, and may be typed again until it shows what the guide says. */
-const LOOKS = /^(?:dig|\/usr\/local\/bin\/ask-inventory|vmmessage (?:sinks|sink deliveries))\b/;
+const LOOKS = /^(?:dig|\/usr\/local\/bin\/ask-inventory|vmmessage (?:sinks|sink deliveries|events|monitor|check))\b/;
 
 /** What prints what is there and takes it away: what comes later is printed by the next one. */
 const TAKES = " --once ";
 
-interface Block {
+export interface Block {
   /** Of ```json title=FILE: the file it is. */
   title: string | undefined;
   isConsole: boolean;
@@ -50,7 +50,7 @@ export async function play(
   }
 }
 
-function blocksOf(guide: string): Block[] {
+export function blocksOf(guide: string): Block[] {
   return [...textOf(guide).matchAll(/^```(\w+)(?: title=(\S+))?\n([^]*?)^```$/gm)].map(
     ([, language, title, text = ""]) => ({ title, isConsole: language === "console", text }),
   );
@@ -76,16 +76,20 @@ async function playStep({ prompt, command, shown }: Step, lab: GuideLab): Promis
   await (LOOKS.test(command) || command.includes(TAKES) ? vi.waitFor(played, SOON) : played());
 }
 
-/** Without what is different in each run: ids, times, durations, and the widths of columns. */
+/** Without what is different in each run: ids, places in the log, times, durations, and the widths of columns. */
 export function comparable(text: string): string {
   return (
     text
       .trimEnd()
       .replace(/\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, "UUID")
+      .replace(/\b[0-9a-f]{16}:\d+\b/g, "CURSOR")
       .replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, "TIME")
+      .replace(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}[+]0000/g, "TIME")
+      .replace(/\b\d+ (?:second|minute)s? ago\b/g, "N ago")
+      .replace(/\bdurationMs=\d+/g, "durationMs=N")
       .replace(/\b\d+(?:\.\d+)? ms\b/g, "N ms")
       // In a table of deliveries: which attempt, what came of it, how long it took.
-      .replace(/ \d+ +(delivered|failed|dead) +\d+ /g, " N $1 N ")
+      .replace(/ \d+ +(delivered|failed|dead|obsolete)( +\d{3})? +\d+(?= |$)/gm, " N $1$2 N")
       .replace(/ +$/gm, "")
       .replace(/(?<=\S) {2,}/g, "  ")
   );

@@ -2,21 +2,19 @@
  * The machines of the guides: a host with the VM web1, and its guest. QEMU, the manager, the agent, `vmmessage` and the
  * servers are real, and so are the tools of the system that are called. Stand-ins are only:
  *
- * - `virsh start|destroy web1`, which starts or ends a QEMU that the manager sees through QMP; there is nothing to boot in it,
- *   and its channel's socket leads to an agent of this machine that is there as long as the VM;
+ * - `virsh start|destroy web1`, which starts or ends a QEMU, of libvirt or without it; there is nothing to boot in it, and its
+ *   channel's socket leads to an agent of this machine that is there as long as the VM, and begins anew with a reset;
  * - `vmmessaged ... &`, which starts the manager, with that inventory beside what the guide configures;
  * - commands that a guide's test gives: they start or ask its server;
  * - the documented directories, which are private ones, and the ports of servers, which are free ones.
  */
 import { execFile } from "node:child_process";
-import { existsSync } from "node:fs";
-import { chmod, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
-import { vi } from "vitest";
 import { AgentUnderTest } from "../support/agents.ts";
 import { ManagerUnderTest } from "../support/managers.ts";
-import { QemuUnderTest } from "../support/qemu.ts";
+import { LibvirtMachine, type Machine, QemuMachine } from "./machines.ts";
 
 export const prompts = ["host# ", "guest# "] as const;
 export type Prompt = (typeof prompts)[number];
@@ -24,17 +22,20 @@ export type Prompt = (typeof prompts)[number];
 export const root = join(import.meta.dirname, "..", "..", "..");
 const dist = join(root, "dist");
 
-const UUID = "6f1c2a04-5d0e-4b7a-9c31-0a8d2f6b7e11";
-
 /** Below the lab's own root, as everything that the guides name. */
 const DIRECTORIES = [
   ...["/etc/bind", "/etc/vmmessage", "/usr/local/sbin", "/usr/local/bin"],
-  ...["/run/qmp", "/var/lib/bind", "/var/lib/vmmessage", "/var/log"],
+  ...["/run/qmp", "/run/qemu", "/var/lib/bind", "/var/lib/vmmessage", "/var/log"],
 ];
 
 const MANAGER_CONFIG = "/etc/vmmessage/manager.json";
 
+/** libvirt's connection URI in the guides. */
+const LIBVIRT_URI = "qemu:///system";
+
 export interface LabOptions {
+  /** Whose QEMU web1 is; the manager sees it through QMP unless it is libvirt's. */
+  hypervisor?: "libvirt";
   /** Documented texts, and what they are here: addresses and ports. */
   replacements: readonly (readonly [documented: string, own: string])[];
   /** Programs with which the host's own are called, by their names: lines of shell. */
@@ -47,7 +48,8 @@ export class GuideLab implements AsyncDisposable {
   readonly #root: string;
   readonly #agent: AgentUnderTest;
   readonly #options: LabOptions;
-  #qemu: QemuUnderTest | undefined;
+  #machine: Machine | undefined;
+  #isResetting = false;
   #manager: ManagerUnderTest | undefined;
 
   private constructor(directory: string, agent: AgentUnderTest, options: LabOptions) {
@@ -61,6 +63,7 @@ export class GuideLab implements AsyncDisposable {
     const lab = new GuideLab(await mkdtemp(join(tmpdir(), "guide-")), await AgentUnderTest.make(), options);
     try {
       for (const directory of [...DIRECTORIES, "/bin"]) await mkdir(lab.path(directory), { recursive: true });
+      lab.#machine = await lab.#defineMachine();
       await lab.#startVm();
     } catch (error) {
       await lab[Symbol.asyncDispose]();
@@ -88,9 +91,9 @@ export class GuideLab implements AsyncDisposable {
   /** Types a line of shell at a machine's prompt; settles with what it prints, in the guide's paths and names. */
   async type(prompt: Prompt, command: string): Promise<string> {
     const [name = "", ...words] = command.split(" ");
-    const standIn = this.#standIns[name];
+    const standIn = command.startsWith("vmmessaged check") ? undefined : this.#standIns[name];
     if (standIn !== undefined) return standIn(this, words);
-    return this.toDocumented(await this.#shell(prompt, this.#toOwn(command)));
+    return this.toDocumented(await this.#shell(prompt, this.#toOwn(command, prompt)));
   }
 
   get #standIns(): NonNullable<LabOptions["standIns"]> {
@@ -102,11 +105,29 @@ export class GuideLab implements AsyncDisposable {
   }
 
   async #startManager(): Promise<string> {
-    const inventory = { qmp: [this.path("/run/qmp")] };
-    const config = JSON.parse(await readFile(this.path(MANAGER_CONFIG), "utf8")) as object;
-    this.#manager = await ManagerUnderTest.start([], { ...config, inventory });
+    this.#manager = await ManagerUnderTest.start([], await this.#wholeConfig());
     await this.#manager.untilLink("web1", "up");
     return "";
+  }
+
+  /** What the guide configures, and where this machine's VMs are. */
+  async #wholeConfig(): Promise<object> {
+    const config = JSON.parse(await readFile(this.path(MANAGER_CONFIG), "utf8")) as object;
+    return { ...config, inventory: this.#machine?.inventory };
+  }
+
+  #defineMachine(): Machine | Promise<Machine> {
+    if (this.#options.hypervisor === undefined) return new QemuMachine((documented) => this.path(documented));
+    return LibvirtMachine.define(() => void this.#restartAgent());
+  }
+
+  /** As a machine that is reset does with all that runs in it. */
+  async #restartAgent(): Promise<void> {
+    if (this.#isResetting) return;
+    this.#isResetting = true;
+    await this.#agent.kill("SIGKILL");
+    await this.#agent.start();
+    this.#isResetting = false;
   }
 
   async #virshStart(): Promise<string> {
@@ -116,20 +137,15 @@ export class GuideLab implements AsyncDisposable {
 
   async #virshDestroy(): Promise<string> {
     await this.#agent.kill("SIGTERM");
-    await this.#qemu?.kill("SIGTERM");
+    await this.#machine?.destroy();
     return "Domain 'web1' destroyed\n\n";
   }
 
-  /** The manager sees a QEMU whose channel leads to the agent: the QMP socket comes last. */
+  /** Of a machine that died, the agent is there still. */
   async #startVm(): Promise<void> {
+    await this.#agent.kill("SIGKILL");
     await this.#agent.start();
-    const directory = await mkdtemp(this.path("/vm-"));
-    this.#qemu = await QemuUnderTest.start({ directory, name: "web1", uuid: UUID });
-    const { channelPath } = this.#qemu;
-    await vi.waitUntil(() => existsSync(channelPath), { timeout: 20_000, interval: 20 });
-    await rm(channelPath);
-    await symlink(this.#agent.channelPath, channelPath);
-    await rename(this.#qemu.qmpPath, this.path("/run/qmp/web1.qmp"));
+    await this.#machine?.start(this.#agent.channelPath);
   }
 
   async #shell(prompt: Prompt, line: string): Promise<string> {
@@ -146,25 +162,39 @@ export class GuideLab implements AsyncDisposable {
   /** The directory of what can be called at this prompt beside the machine's own programs. */
   async #programsOf(prompt: Prompt): Promise<string> {
     const bin = this.path("/bin");
-    for (const [name, script] of Object.entries(this.#scripts(prompt))) {
+    for (const [name, script] of Object.entries(await this.#scripts(prompt))) {
       await writeFile(join(bin, name), `#!/bin/sh\n${script}\n`);
       await chmod(join(bin, name), 0o755);
     }
     return bin;
   }
 
-  #scripts(prompt: Prompt): Record<string, string> {
+  async #scripts(prompt: Prompt): Promise<Record<string, string>> {
     if (prompt === "guest# ") return { agent: ours("agent", "--run-dir", this.#agent.runDirectory) };
     const vmmessage = this.#manager && { vmmessage: ours("vmmessage", "--manager", this.#manager.socketPath) };
+    const vmmessaged = await this.#checkingScript();
     // The programs of this machine, not these scripts again.
     const original = `PATH='${process.env["PATH"] ?? ""}:/usr/sbin'`;
     const wrappers = Object.entries(this.#options.wrappers ?? {});
-    return { ...vmmessage, ...Object.fromEntries(wrappers.map(([name, line]) => [name, `${original}; ${line}`])) };
+    return {
+      vmmessaged,
+      ...vmmessage,
+      ...Object.fromEntries(wrappers.map(([name, line]) => [name, `${original}; ${line}`])),
+    };
   }
 
-  #toOwn(text: string): string {
+  /** `vmmessaged check`, with the manager's configuration as it is now. */
+  async #checkingScript(): Promise<string> {
+    const whole = this.path("/manager.json");
+    const config = await this.#wholeConfig().catch(() => ({}));
+    await writeFile(whole, JSON.stringify(config));
+    return ours("vmmessaged", "--config", whole, "--state-dir", this.path("/state"), "--run-dir", this.path("/run"));
+  }
+
+  #toOwn(text: string, prompt: Prompt = "host# "): string {
     const paths = DIRECTORIES.map((directory) => [directory, this.path(directory)] as const);
-    return [...paths, ...this.#options.replacements].reduce(
+    const ofGuest = prompt === "guest# " ? [["/run/vmmessage", this.#agent.runDirectory] as const] : [];
+    return [...paths, ...ofGuest, ...this.#replacements].reduce(
       (all, [documented, own]) => all.replaceAll(documented, own),
       text,
     );
@@ -172,17 +202,19 @@ export class GuideLab implements AsyncDisposable {
 
   /** What was printed or sent, in the guide's paths and names. */
   toDocumented(printed: string): string {
-    const text = this.#options.replacements.reduce(
-      (all, [documented, own]) => all.replaceAll(own, documented),
-      printed,
-    );
+    const text = this.#replacements.reduce((all, [documented, own]) => all.replaceAll(own, documented), printed);
     return text.replaceAll(this.#root, "");
+  }
+
+  get #replacements(): LabOptions["replacements"] {
+    const { replacements } = this.#options;
+    return this.#machine instanceof LibvirtMachine ? [...replacements, [LIBVIRT_URI, this.#machine.uri]] : replacements;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#manager?.[Symbol.asyncDispose]();
     await this.#agent[Symbol.asyncDispose]();
-    await this.#qemu?.kill();
+    await this.#machine?.[Symbol.asyncDispose]();
     await rm(this.#root, { recursive: true, force: true });
   }
 }

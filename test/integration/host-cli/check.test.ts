@@ -244,7 +244,7 @@ describe("unknown is", () => {
     await holder.kill("SIGKILL");
   });
 
-  it.each(["SIGTERM", "SIGINT"] as const)("a check that was ended by %s", async (signal) => {
+  it.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("a check that was ended by %s", async (signal) => {
     const greeted = Promise.withResolvers<undefined>();
     await scriptedGuest(socket, {
       greeted: () => {
