@@ -13,7 +13,7 @@ const programs = {
   agent: { main: "agent/main.ts", interpreter: "/usr/bin/env node" },
   vmmessage: { main: "host-cli/main.ts", interpreter: "/usr/bin/env node" },
   // A manager's objects live long: less room for young ones saves it 32 MiB (docs/benchmarks.md).
-  vmmessaged: { main: "manager/main.ts", interpreter: "/usr/bin/env -S node --max-semi-space-size=8" },
+  vmmessaged: { main: "manager/main.ts", interpreter: "/usr/bin/env -S node --max-semi-space-size=4" },
   /** A thread of vmmessaged, which needs a file of its own. */
   "vmmessaged-store": { main: "manager/store/worker.ts", interpreter: "/usr/bin/env node" },
 };

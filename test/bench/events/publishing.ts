@@ -16,7 +16,7 @@ const EXCHANGE = "bench-publishing";
 const QUEUE = "bench-publishing";
 
 /** As the manager is shipped. */
-const MANAGER_OPTIONS = ["--max-semi-space-size=8"];
+const MANAGER_OPTIONS = ["--max-semi-space-size=4"];
 
 interface Rates {
   outbox: number[];
