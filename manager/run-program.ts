@@ -7,6 +7,7 @@ import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import { unlessAborted, within } from "../shared/abort.ts";
 import { systemCode } from "../shared/cli/failure.ts";
+import { PLAIN_ENVIRONMENT, signalGroup } from "../shared/process-group.ts";
 import type { ProgramConfig } from "./config.ts";
 import type { Event } from "./events/event.ts";
 import { AttemptLimit } from "./sinks/ordered-delivery.ts";
@@ -19,12 +20,6 @@ const STDERR_GRACE_MS = 200;
 
 /** The end of what it wrote is where a program says what is wrong. */
 const MAX_STDERR_BYTES = 1024;
-
-/** Nothing of the manager's own environment reaches a program: it may hold secrets. */
-const BASE_ENVIRONMENT = {
-  PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-  LANG: "C.UTF-8",
-};
 
 /** Of a variable: the longest names of VMs, and ids. */
 const MAX_VARIABLE_LENGTH = 256;
@@ -91,7 +86,7 @@ function startProgram({ program, furtherArguments = [], variables = {}, event }:
   const given = Object.entries({ ...eventVariables(event), ...variables });
   return spawn(file, [...args, ...furtherArguments], {
     cwd: "/",
-    env: { ...BASE_ENVIRONMENT, ...Object.fromEntries(given.map(([name, value]) => [name, harmless(value)])) },
+    env: { ...PLAIN_ENVIRONMENT, ...Object.fromEntries(given.map(([name, value]) => [name, harmless(value)])) },
     // A process group of its own, so that what it starts can be ended with it.
     detached: true,
     stdio: ["pipe", "ignore", "pipe"],
@@ -128,16 +123,6 @@ async function endWhenAborted(
     signalGroup(child, "SIGKILL");
     await within(graceMs, exited);
     return true;
-  }
-}
-
-function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, signal);
-  } catch (error) {
-    // Nobody is left in it, or only who became another user where we are not root.
-    if (systemCode(error) !== "ESRCH" && systemCode(error) !== "EPERM") throw error;
   }
 }
 

@@ -6,6 +6,7 @@ import { within } from "../../shared/abort.ts";
 import { durationInWords } from "../../shared/cli/duration.ts";
 import { systemCode } from "../../shared/cli/failure.ts";
 import { MAX_APPLICATION_REASON } from "../../shared/protocol/limits.ts";
+import { PLAIN_ENVIRONMENT, signalGroup } from "../../shared/process-group.ts";
 import { printable } from "../../shared/terminal-text.ts";
 import type { Check, CheckOutcome } from "./applications.ts";
 import { LastLine } from "./last-line.ts";
@@ -18,12 +19,6 @@ const NEWS_MS = 50;
 
 /** What it printed before it ended is there by then; what left its group may hold its output open for ever. */
 const OUTPUT_GRACE_MS = 200;
-
-/** Nothing of the agent's own environment reaches a command: it is to do the same whoever started the agent. */
-const ENVIRONMENT = {
-  PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-  LANG: "C.UTF-8",
-};
 
 export interface CheckRun {
   /** Settles soon after the time-out at the latest. Never rejects. */
@@ -42,13 +37,14 @@ export function startCheck(check: Check, stop: AbortSignal): CheckRun {
   try {
     const program = spawn(file, args, {
       cwd: "/",
-      env: ENVIRONMENT,
+      // To do the same whoever started the agent.
+      env: PLAIN_ENVIRONMENT,
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });
     if (program.pid === undefined) return notStarted(file, once(program, "error").then(firstOf));
     const ended = endOf(program);
-    return { outcome: conclude({ program, pid: program.pid, ended, timeoutMs, stop }), ended };
+    return { outcome: conclude({ program, ended, timeoutMs, stop }), ended };
   } catch (error) {
     return notStarted(file, Promise.resolve(error));
   }
@@ -73,23 +69,21 @@ function endOf(program: Program): Promise<ProgramEnd> {
 
 interface Running {
   program: Program;
-  /** Of the command, and so of its group. */
-  pid: number;
   ended: Promise<ProgramEnd>;
   timeoutMs: number;
   stop: AbortSignal;
 }
 
-async function conclude({ program, pid, ended, timeoutMs, stop }: Running): Promise<CheckOutcome> {
+async function conclude({ program, ended, timeoutMs, stop }: Running): Promise<CheckOutcome> {
   const lastLine = new LastLine(program.stdout, program.stderr);
   const closed = once(program, "close");
   const end = (await within(timeoutMs, ended, stop)) ?? (await within(NEWS_MS, ended, stop));
   if (end === undefined && !stop.aborted) {
-    signalGroup(pid, "SIGTERM");
+    signalGroup(program, "SIGTERM");
     await within(END_GRACE_MS, ended, stop);
   }
   // Also what the command started and left behind.
-  signalGroup(pid, "SIGKILL");
+  signalGroup(program, "SIGKILL");
   await within(OUTPUT_GRACE_MS, closed, stop);
   lastLine.close();
   if (end === undefined) return failed(`it did not end within ${durationInWords(timeoutMs)}`, lastLine.text);
@@ -104,13 +98,4 @@ function failed(what: string, lastLine?: string): CheckOutcome {
 function shortened(text: string): string {
   if (text.length <= MAX_APPLICATION_REASON) return text;
   return `${text.slice(0, MAX_APPLICATION_REASON - 3).toWellFormed()}...`;
-}
-
-function signalGroup(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-pid, signal);
-  } catch (error) {
-    // Nobody is left in it, or only who became another user where we are not root.
-    if (systemCode(error) !== "ESRCH" && systemCode(error) !== "EPERM") throw error;
-  }
 }

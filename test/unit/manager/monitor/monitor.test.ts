@@ -104,6 +104,22 @@ const seconds = (count: number): Promise<unknown> => vi.advanceTimersByTimeAsync
 
 let world: World;
 
+/** One that has answered. */
+async function wellGuest(): Promise<FakeGuest> {
+  const guest = new FakeGuest("web1");
+  world.watch(guest);
+  await seconds(15);
+  return guest;
+}
+
+/** One that has answered, and was told of since it does so no more. */
+async function hungGuest(): Promise<FakeGuest> {
+  const guest = await wellGuest();
+  guest.answersAfterMs = undefined;
+  await seconds(40);
+  return guest;
+}
+
 beforeEach(async () => {
   vi.useFakeTimers({ now: 0 });
   world = await new World().start();
@@ -130,9 +146,7 @@ describe("the monitor", () => {
   });
 
   test("tells of each hanging of a guest that recovered in between", async () => {
-    const guest = new FakeGuest("web1");
-    world.watch(guest);
-    await seconds(15);
+    const guest = await wellGuest();
     for (let round = 0; round < 3; round += 1) {
       guest.answersAfterMs = undefined;
       await seconds(40);
@@ -190,9 +204,7 @@ describe("the monitor", () => {
     ["VM.STOPPED", {}],
     ["VM.RUNNING", { stages: ["CREATE", "RUNNING"] }],
   ])("takes no silence for a failure while a guest starts again after %s", async (type, data) => {
-    const guest = new FakeGuest("web1");
-    world.watch(guest);
-    await seconds(15);
+    const guest = await wellGuest();
     guest.answersAfterMs = undefined;
     world.monitor.appended([lifeEvent(guest, type, data)]);
     await seconds(600);
@@ -228,11 +240,7 @@ describe("the monitor", () => {
   });
 
   test("knows what stands after a restart, before it has seen a guest", async () => {
-    const guest = new FakeGuest("web1");
-    world.watch(guest);
-    await seconds(15);
-    guest.answersAfterMs = undefined;
-    await seconds(40);
+    const guest = await hungGuest();
     await world.monitor.close();
     await world.start();
     expect(world.monitor.stands(lifeEvent(guest, "VM.HUNG"))).toBe(true);
@@ -243,9 +251,7 @@ describe("the monitor", () => {
   });
 
   test("lets a crash stand that the inventory has not read yet, and none of a machine that runs again", async () => {
-    const guest = new FakeGuest("web1");
-    world.watch(guest);
-    await seconds(15);
+    const guest = await wellGuest();
     const crash = lifeEvent(guest, "VM.CRASHED");
     expect(world.monitor.stands(crash)).toBe(true);
     await seconds(1);
@@ -257,11 +263,7 @@ describe("the monitor", () => {
   });
 
   test("lets no hang stand of a machine that has ended, whose end is told by itself", async () => {
-    const guest = new FakeGuest("web1");
-    world.watch(guest);
-    await seconds(15);
-    guest.answersAfterMs = undefined;
-    await seconds(40);
+    const guest = await hungGuest();
     const hang = lifeEvent(guest, "VM.HUNG");
     expect(world.monitor.stands(hang)).toBe(true);
     world.become(guest, "Crashed");
@@ -284,11 +286,7 @@ describe("the monitor", () => {
   });
 
   test("lets no failure stand of the machine's last life, though nobody has answered in this one", async () => {
-    const guest = new FakeGuest("web1");
-    world.watch(guest);
-    await seconds(15);
-    guest.answersAfterMs = undefined;
-    await seconds(40);
+    const guest = await hungGuest();
     const hang = lifeEvent(guest, "VM.HUNG");
     await seconds(1);
     world.monitor.appended([{ ...lifeEvent(guest, "VM.RESET"), position: 2 }]);
@@ -337,9 +335,7 @@ describe("the monitor", () => {
   });
 
   test("has a guest that is doubted looked at, and one that is reported no more", async () => {
-    const guest = new FakeGuest("web1");
-    world.watch(guest);
-    await seconds(15);
+    const guest = await wellGuest();
     guest.answersAfterMs = undefined;
     await seconds(100);
     expect(world.doubted).toEqual([guest.vm.id, guest.vm.id]);
@@ -360,28 +356,20 @@ describe("the monitor", () => {
   });
 
   test("measures nothing of a guest that is watched no more", async () => {
-    const guest = new FakeGuest("web1");
-    world.watch(guest);
-    await seconds(15);
+    const guest = await wellGuest();
     expect(world.monitor.standing(guest).isUp).toBe(true);
     world.settings = { ...settings, vms: [] };
     expect(world.monitor.standing(guest).isUp).toBeUndefined();
   });
 
   test("lets nothing stand of a guest that was forgotten", async () => {
-    const guest = new FakeGuest("web1");
-    world.watch(guest);
-    await seconds(15);
-    guest.answersAfterMs = undefined;
-    await seconds(40);
+    const guest = await hungGuest();
     world.monitor.forget(guest.vm.id);
     expect(world.monitor.stands(lifeEvent(guest, "VM.HUNG"))).toBe(false);
   });
 
   test("forgets a guest with everything it knew", async () => {
-    const guest = new FakeGuest("web1");
-    world.watch(guest);
-    await seconds(15);
+    const guest = await wellGuest();
     world.monitor.forget(guest.vm.id);
     const asked = guest.askedAt.length;
     await seconds(60);
