@@ -1,24 +1,21 @@
 /**
  * Runs the checks and the tiers of tests: `scripts/test.ts [check|unit|integration|vm]...`, all of them without a word.
- * Prints the true counts last, alone on a line. A check counts as one test.
+ * Prints what failed, and the true counts last, alone on a line. A check counts as one test.
  */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { buildBundles } from "./build.ts";
 import { ensureGuestTools } from "./guest-tools.ts";
 import { ensureTestServers } from "./test-servers.ts";
+import { type Outcome, outcomeOf, secondThoughts, withReport } from "./test-report.ts";
 
 const root = join(import.meta.dirname, "..");
 const binaries = join(root, "node_modules", ".bin");
 const tiers = ["check", "unit", "integration", "vm"] as const;
 type Tier = (typeof tiers)[number];
 
-interface Counts {
-  passed: number;
-  failed: number;
-}
+/** More than this is no accident. */
+const MAX_FILES_AGAIN = 3;
 
 /** What `npm run check` looks at: types, rules, layout. */
 const checks: [program: string, ...args: string[]][] = [
@@ -29,15 +26,17 @@ const checks: [program: string, ...args: string[]][] = [
 
 async function main(): Promise<void> {
   const chosen = chooseTiers(process.argv.slice(2));
-  const counts: Counts[] = [];
+  const outcomes: Outcome[] = [];
   for (const tier of chosen) {
     const startedAt = performance.now();
     console.error(`\n== ${tier} ==`);
-    counts.push(await runTier(tier));
+    outcomes.push(await runTier(tier));
     console.error(`== ${tier}: ${((performance.now() - startedAt) / 1000).toFixed(0)} s ==`);
   }
-  const passed = counts.reduce((sum, tier) => sum + tier.passed, 0);
-  const failed = counts.reduce((sum, tier) => sum + tier.failed, 0);
+  for (const line of outcomes.flatMap(({ unsteady }) => unsteady)) console.log(`unsteady: ${line}`);
+  for (const line of outcomes.flatMap(({ failures }) => failures)) console.log(`failed: ${line}`);
+  const passed = outcomes.reduce((sum, outcome) => sum + outcome.passed, 0);
+  const failed = outcomes.reduce((sum, outcome) => sum + outcome.failures.length, 0);
   process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
   console.log(`${passed} passed, ${failed} failed`);
 }
@@ -48,7 +47,7 @@ function chooseTiers(words: string[]): readonly Tier[] {
   return words.length === 0 ? tiers : tiers.filter((tier) => words.includes(tier));
 }
 
-async function runTier(tier: Tier): Promise<Counts> {
+async function runTier(tier: Tier): Promise<Outcome> {
   if (tier === "check") return runChecks();
   if (tier !== "unit") {
     await ensureGuestTools(console.error);
@@ -58,45 +57,35 @@ async function runTier(tier: Tier): Promise<Counts> {
   return runVitest(tier);
 }
 
-function runChecks(): Counts {
-  const statuses = checks.map(([program, ...args]) => run(program, args));
-  const failed = statuses.filter((status) => status !== 0).length;
-  return { passed: checks.length - failed, failed };
+function runChecks(): Outcome {
+  const failures = checks.filter(([program, ...args]) => run(program, args) !== 0).map(([program]) => program);
+  return { passed: checks.length - failures.length, failures, unsteady: [], failedFiles: [] };
 }
 
-function runVitest(tier: Tier): Counts {
-  const directory = mkdtempSync(join(tmpdir(), "vmmessage-test-"));
-  const report = join(directory, "report.json");
-  try {
+/** A few files that failed are run once more, alone: what passes then is told apart from what is broken. */
+function runVitest(tier: Tier): Outcome {
+  const first = vitest(tier, []);
+  const files = first.failedFiles;
+  if (files.length === 0 || files.length > MAX_FILES_AGAIN) return first;
+  console.error(`\n== ${tier}, again: ${files.join(" ")} ==`);
+  return secondThoughts(first, vitest(tier, files));
+}
+
+function vitest(tier: Tier, files: readonly string[]): Outcome {
+  return withReport((report) => {
     const status = run("vitest", [
       "run",
       "--project",
       tier,
       // What these tests wait for is mostly other programs; by itself vitest would use one of two cores.
-      ...(tier === "integration" ? ["--maxWorkers=2"] : []),
+      ...(tier === "integration" ? [`--maxWorkers=${files.length === 0 ? 2 : 1}`] : []),
       "--reporter=default",
       "--reporter=json",
       `--outputFile=${report}`,
+      ...files,
     ]);
-    return countsOf(report, status);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
-}
-
-/** A test that did not run did not pass; and a run that failed with no test to blame has a failure of its own. */
-function countsOf(report: string, status: number): Counts {
-  const { numPassedTests: passed, numTotalTests: total } = readReport(report);
-  const notPassed = total - passed;
-  return { passed, failed: status !== 0 && notPassed === 0 ? 1 : notPassed };
-}
-
-function readReport(path: string): { numPassedTests: number; numTotalTests: number } {
-  try {
-    return JSON.parse(readFileSync(path, "utf8")) as { numPassedTests: number; numTotalTests: number };
-  } catch {
-    return { numPassedTests: 0, numTotalTests: 0 };
-  }
+    return outcomeOf(report, { status, root, tier });
+  });
 }
 
 /** Runs one of the project's own tools on the project's own Node, whatever Node the machine has. */
