@@ -159,14 +159,19 @@ export class HostLink implements LinkState {
         const message = hello && queue.messages.find((queued) => isTaken(queued, hello));
         if (message === undefined || peer === undefined) return;
         const outcome = await this.#handOver(message, peer);
-        if (outcome === "taken") await queue.remove(message.params.messageId);
+        if (outcome === "taken") await this.#forget(message.params.messageId, queue);
         if (outcome === "kept" && this.#hello === hello) return;
       }
-    } catch (error) {
-      this.#options.log.error("queue-failed", { error });
     } finally {
       this.#isDelivering = false;
     }
+  }
+
+  /** A disk that refuses it keeps the message for the next start of the agent, and not for this one. */
+  async #forget(messageId: string, queue: AgentParts["queue"]): Promise<void> {
+    await queue.remove(messageId).catch((error: unknown) => {
+      this.#options.log.error("queue-failed", { error });
+    });
   }
 
   async #handOver({ method, params }: QueuedMessage, peer: Connection["peer"]): Promise<"taken" | "again" | "kept"> {

@@ -20,6 +20,11 @@ type Messages = readonly QueuedMessage[];
 
 export class OutgoingQueue {
   readonly #state: DurableState<Messages>;
+  /** In memory alone, because the disk refused them; they come after the others. */
+  #volatile: Messages = [];
+  /** Taken by a host and still on a disk that refuses to be written. */
+  readonly #taken = new Set<string>();
+  #onCommitted: () => void = () => undefined;
   /** Where a queue lies that could not be read. */
   readonly setAside: string | undefined;
 
@@ -38,10 +43,11 @@ export class OutgoingQueue {
   }
 
   get messages(): Messages {
-    return this.#state.current;
+    return [...this.#state.current.filter(this.#isWaiting), ...this.#volatile];
   }
 
   onCommitted(listener: () => void): void {
+    this.#onCommitted = listener;
     this.#state.onCommitted(listener);
   }
 
@@ -55,14 +61,40 @@ export class OutgoingQueue {
     });
   }
 
-  /** Forgets a message that the host has taken. */
-  async remove(messageId: string): Promise<void> {
-    await this.#change((messages) => messages.filter(({ params }) => params.messageId !== messageId));
+  /** Keeps the message in memory when it cannot be kept on disk: news of a disk that is full must get out. */
+  async addAnyhow(message: QueuedMessage): Promise<"durable" | "volatile"> {
+    try {
+      await this.add(message);
+      return "durable";
+    } catch (error) {
+      if (error instanceof RequestError && error.code === "over-limit") throw error;
+      if (this.#volatile.every(({ params }) => params.messageId !== message.params.messageId)) {
+        assertRoom([...this.messages, message]);
+        this.#volatile = [...this.#volatile, message];
+      }
+      this.#onCommitted();
+      return "volatile";
+    }
   }
 
+  /** Forgets a message that the host has taken, for as long as this agent runs even when the disk cannot be written. */
+  async remove(messageId: string): Promise<void> {
+    this.#volatile = this.#volatile.filter(({ params }) => params.messageId !== messageId);
+    if (this.#state.latest.every(({ params }) => params.messageId !== messageId)) return;
+    this.#taken.add(messageId);
+    await this.#change((messages) => messages);
+  }
+
+  readonly #isWaiting = ({ params }: QueuedMessage): boolean => !this.#taken.has(params.messageId);
+
+  /** What was taken goes with the next change that can be written. */
   async #change(work: (messages: Messages) => Messages): Promise<void> {
     try {
-      await this.#state.change((messages) => ({ state: work(messages), result: undefined }));
+      const taken = [...this.#taken];
+      await this.#state.change((messages) => {
+        return { state: work(messages.filter(this.#isWaiting)), result: undefined };
+      });
+      for (const messageId of taken) this.#taken.delete(messageId);
     } catch (error) {
       if (error instanceof RequestError) throw error;
       throw new RequestError("failed", `${(error as Error).message}; nothing was queued`, {}, { cause: error });

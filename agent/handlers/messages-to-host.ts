@@ -7,8 +7,10 @@ export const event: Handler<"event"> = async (params, { queue }) => {
   return {};
 };
 
-export const report: Handler<"report"> = async (params, { queue }) => {
-  await queue.add({ method: "report", params });
+export const report: Handler<"report"> = async ({ mayBeVolatile = false, ...params }, { queue }) => {
+  const message = { method: "report", params } as const;
+  if (!mayBeVolatile) await queue.add(message);
+  else if ((await queue.addAnyhow(message)) === "volatile") return { volatile: true };
   return {};
 };
 

@@ -6,7 +6,7 @@ import type { UserCommand, UserProperties } from "../command.ts";
 import type { Context } from "../context.ts";
 import type { Manager } from "../managed/manager.ts";
 import { openNeededManager } from "../managed/open-manager.ts";
-import { PasswordReader } from "../managed/password-reader.ts";
+import { PasswordReader } from "../../shared/cli/password-reader.ts";
 import { printListing } from "../rows.ts";
 import { Transcript } from "../transcript.ts";
 

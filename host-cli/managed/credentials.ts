@@ -10,7 +10,7 @@ import type { Context } from "../context.ts";
 import { hostAndPort } from "../door-arguments.ts";
 import type { ManagerAddress } from "../door.ts";
 import { addressInWords, type Trust } from "./connect.ts";
-import type { PasswordReader } from "./password-reader.ts";
+import type { PasswordReader } from "../../shared/cli/password-reader.ts";
 
 export interface Login {
   /** The value of the header; undefined when nobody is named. */

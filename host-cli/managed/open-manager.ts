@@ -5,7 +5,7 @@ import { type ManagerAddress, managerAddress } from "../door.ts";
 import { type Lasting, timeLimits } from "../timing.ts";
 import { resolveLogin } from "./credentials.ts";
 import { Manager } from "./manager.ts";
-import { PasswordReader } from "./password-reader.ts";
+import { PasswordReader } from "../../shared/cli/password-reader.ts";
 
 /** A password is waited for as long as it takes; only then the command's time begins. */
 export async function openManager(

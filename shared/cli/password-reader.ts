@@ -2,10 +2,20 @@
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
-import { unlessAborted } from "../../shared/abort.ts";
-import { Interruption, usageError } from "../../shared/cli/failure.ts";
-import { printable } from "../../shared/terminal-text.ts";
-import type { Context } from "../context.ts";
+import type { ReadStream, WriteStream } from "node:tty";
+import { unlessAborted } from "../abort.ts";
+import { printable } from "../terminal-text.ts";
+import { Interruption, usageError } from "./failure.ts";
+
+/** Where somebody can be asked. */
+export interface Asking {
+  /** Opened when it is read. */
+  stdin: () => AsyncIterable<Uint8Array>;
+  /** Whom a password is asked of, and to whom progress is shown; undefined where there is no terminal. */
+  terminal: { ask: () => ReadStream | undefined; show: WriteStream | undefined };
+  /** Aborted with an Interruption when a signal asks the program to end. */
+  interrupt: AbortSignal;
+}
 
 /** The longest password a manager takes, and its newline. */
 const MAX_LINE_BYTES = 4 * 1024 + 1;
@@ -13,11 +23,11 @@ const MAX_LINE_BYTES = 4 * 1024 + 1;
 const NEWLINE = 0x0a;
 
 export class PasswordReader {
-  readonly #context: Context;
+  readonly #context: Asking;
   #input: AsyncIterator<Uint8Array> | undefined;
   #rest: Uint8Array = new Uint8Array();
 
-  constructor(context: Context) {
+  constructor(context: Asking) {
     this.#context = context;
   }
 

@@ -378,8 +378,17 @@ const requestsToHost = {
     result: acknowledged,
   }),
   report: () => ({
-    params: z.strictObject({ messageId, name: shortText, data }),
-    result: acknowledged,
+    params: z.strictObject({
+      messageId,
+      name: shortText,
+      data,
+      /** A local program's: keep it in memory where the disk refuses it, rather than refuse it too. */
+      mayBeVolatile: z.optional(z.boolean()),
+    }),
+    result: z.object({
+      /** It is in memory alone: it will not survive the agent. */
+      volatile: z.optional(z.boolean()),
+    }),
   }),
 };
 
