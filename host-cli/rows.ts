@@ -1,7 +1,7 @@
 /** The answer of a command whose answer is a list: a table for people, bare names, or JSON. */
 import type { Output } from "../shared/cli/output.ts";
+import { tableLines } from "../shared/cli/table.ts";
 import type { OutputStyle } from "./command.ts";
-import { tableLines } from "./table.ts";
 
 export interface Listing<T> {
   items: readonly T[];

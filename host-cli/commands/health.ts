@@ -1,10 +1,10 @@
 import type { Health } from "../../shared/api/schemas.ts";
+import { tableLines } from "../../shared/cli/table.ts";
 import type { HealthCommand } from "../command.ts";
 import type { Context } from "../context.ts";
 import { openNeededManager } from "../managed/open-manager.ts";
 import { agoInWords } from "../origin.ts";
 import { behindInWords, sinkStateInWords } from "../sink-words.ts";
-import { tableLines } from "../table.ts";
 
 /** `health`: what works in the manager and what does not. */
 export async function health(command: HealthCommand, context: Context): Promise<void> {

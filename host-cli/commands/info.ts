@@ -1,9 +1,9 @@
+import { tableLines } from "../../shared/cli/table.ts";
 import type { Result } from "../../shared/protocol/message.ts";
 import { ageInWords } from "../../shared/terminal-text.ts";
 import type { PlainCommand } from "../command.ts";
 import type { Context } from "../context.ts";
 import { openGuest } from "../open-guest.ts";
-import { tableLines } from "../table.ts";
 import { Transcript } from "../transcript.ts";
 
 /** `info`: what the guest's agent says of itself. */

@@ -1,10 +1,10 @@
+import { tableLines } from "../../shared/cli/table.ts";
 import type { WireEntry } from "../../shared/protocol/message.ts";
 import { ageInWords } from "../../shared/terminal-text.ts";
 import type { ListCommand } from "../command.ts";
 import type { Context } from "../context.ts";
 import { openGuest } from "../open-guest.ts";
 import { noteOrigin } from "../origin.ts";
-import { tableLines } from "../table.ts";
 import { shortValue, Transcript } from "../transcript.ts";
 
 const HEADER = ["KEY", "VALUE", "SET BY", "AGE", "REVISION", "NOTES"];

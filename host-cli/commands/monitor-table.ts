@@ -1,3 +1,4 @@
+import { tableLines } from "../../shared/cli/table.ts";
 import {
   monitorEvents,
   type MonitorInput,
@@ -13,7 +14,6 @@ import {
 import type { Context } from "../context.ts";
 import type { MonitorTableCommand } from "../monitor-command.ts";
 import { printListing } from "../rows.ts";
-import { tableLines } from "../table.ts";
 
 interface Transition {
   state: MonitorState;

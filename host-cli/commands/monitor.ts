@@ -4,12 +4,12 @@ import type {
   RecoveryStanding,
   VmHealth,
 } from "../../shared/api/monitor-schemas.ts";
+import { tableLines } from "../../shared/cli/table.ts";
 import type { Context } from "../context.ts";
 import { openNeededManager } from "../managed/open-manager.ts";
 import type { MonitorCommand } from "../monitor-command.ts";
 import { agoInWords } from "../origin.ts";
 import { printListing } from "../rows.ts";
-import { tableLines } from "../table.ts";
 
 const HEADER = ["VM", "STATE", "SINCE", "AGENT", "GUEST-AGENT", "APPLICATIONS"];
 

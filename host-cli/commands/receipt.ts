@@ -1,9 +1,9 @@
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Receipt } from "../../shared/api/schemas.ts";
+import { tableLines } from "../../shared/cli/table.ts";
 import type { ReceiptCommand } from "../command.ts";
 import type { Context } from "../context.ts";
 import { openNeededManager } from "../managed/open-manager.ts";
-import { tableLines } from "../table.ts";
 import { holdBackMs, WAIT_TIMEOUT_MS } from "../timing.ts";
 
 /** `receipt MESSAGE-ID [--wait-ack]`: what became of a message. */

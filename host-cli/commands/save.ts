@@ -1,4 +1,5 @@
 import type { ImageSave, NewImageSave } from "../../shared/api/event-schemas.ts";
+import { tableLines } from "../../shared/cli/table.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import type { Context } from "../context.ts";
 import type { SaveAction, SaveCommand } from "../event-command.ts";
@@ -6,7 +7,6 @@ import { followSave } from "../managed/follow-save.ts";
 import { openNeededManager } from "../managed/open-manager.ts";
 import { agoInWords } from "../origin.ts";
 import { printListing } from "../rows.ts";
-import { tableLines } from "../table.ts";
 import { Transcript } from "../transcript.ts";
 
 /** `save -v VM --to DIR`, and `save list|show|cancel` */

@@ -1,5 +1,6 @@
 import type { DeadLetter, DeliveryAttempt, SinkSummary } from "../../shared/api/event-schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
+import { tableLines } from "../../shared/cli/table.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import type { Context } from "../context.ts";
 import type { SinkAction, SinkCommand } from "../event-command.ts";
@@ -8,7 +9,6 @@ import { openNeededManager } from "../managed/open-manager.ts";
 import { agoInWords } from "../origin.ts";
 import { printListing } from "../rows.ts";
 import { backlogInWords, sinkStateInWords } from "../sink-words.ts";
-import { tableLines } from "../table.ts";
 import { Transcript } from "../transcript.ts";
 
 /** `sinks`, and `sink show|test|enable|deliveries|dead-letters|redeliver SINK` */

@@ -1,5 +1,6 @@
 import type { EventFilter, NewSubscription, Subscription, SubscriptionChange } from "../../shared/api/event-schemas.ts";
 import { usageError } from "../../shared/cli/failure.ts";
+import { tableLines } from "../../shared/cli/table.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import { randomHex } from "../../shared/random.ts";
 import type { Context } from "../context.ts";
@@ -17,7 +18,6 @@ import { agoInWords } from "../origin.ts";
 import { readLines } from "../read-lines.ts";
 import { printListing } from "../rows.ts";
 import { behindInWords, sinkStateInWords } from "../sink-words.ts";
-import { tableLines } from "../table.ts";
 import { Transcript } from "../transcript.ts";
 
 /** Standard Webhooks (section "Signature scheme") asks for 24 to 64. */

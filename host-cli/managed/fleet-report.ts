@@ -1,10 +1,10 @@
 /** Tells of many VMs' results: a bar while they come and a table at the end, or a line for each as it comes. */
 import type { SingleBar } from "cli-progress";
 import type { FleetResult, FleetSummary } from "../../shared/api/schemas.ts";
+import { tableLines } from "../../shared/cli/table.ts";
 import { printable } from "../../shared/terminal-text.ts";
 import type { FleetRequestCommand, OutputStyle } from "../command.ts";
 import type { Context } from "../context.ts";
-import { tableLines } from "../table.ts";
 import { bareResult, failureOf, noteOf, resultFacts, resultInWords } from "./fleet-result.ts";
 
 export class FleetReport implements Disposable {

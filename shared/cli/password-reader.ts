@@ -39,9 +39,14 @@ export class PasswordReader {
 
   /** @param what whose it is. Throws CommandError (usage) when there is none, Interruption at Ctrl-C. */
   async read(what: string): Promise<string> {
-    const password = this.canAsk ? await this.#ask(what) : await this.#readLine();
+    const password = await this.readOptional(what);
     if (password === "") throw usageError(`no ${what} was given`);
     return password;
+  }
+
+  /** Empty where none is given. Throws Interruption at Ctrl-C. */
+  async readOptional(what: string): Promise<string> {
+    return this.canAsk ? this.#ask(what) : this.#readLine();
   }
 
   /** A new one, which on a terminal has to be typed twice. */
@@ -89,8 +94,8 @@ export class PasswordReader {
   }
 }
 
-/** The terminal's keys are read one by one, Ctrl-C among them: it is no signal then. */
-async function firstLine(lines: ReturnType<typeof createInterface>): Promise<string> {
+/** The terminal's keys are read one by one, Ctrl-C among them: it is no signal then. Empty when the input ends. */
+export async function firstLine(lines: ReturnType<typeof createInterface>): Promise<string> {
   const ended = new AbortController();
   const { signal } = ended;
   try {

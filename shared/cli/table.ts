@@ -1,5 +1,5 @@
 /** A table for people: aligned columns, two spaces between them, none at the end of a line. */
-import { printable } from "../shared/terminal-text.ts";
+import { printable } from "../terminal-text.ts";
 
 const GAP = "  ";
 

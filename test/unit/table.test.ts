@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { tableLines } from "../../../host-cli/table.ts";
+import { tableLines } from "../../shared/cli/table.ts";
 
 it("columns are aligned, and lines have no spaces at their end", () => {
   expect(
