@@ -1,4 +1,5 @@
 /** What a command line asks for, as data: parse-arguments.ts makes it, run-command.ts carries it out. */
+import type { Target } from "../shared/config-targets.ts";
 import type { Condition, RevisionArgument } from "../shared/cli/arguments.ts";
 import type { EntryAttributes, ValueSource } from "../shared/cli/value-sources.ts";
 import type { Params } from "../shared/protocol/message.ts";
@@ -51,11 +52,6 @@ export interface AcknowledgeCommand extends Common {
   result: string | undefined;
 }
 
-export interface ScriptCommand extends Common {
-  name: "script";
-  target: string;
-}
-
 export interface PlainCommand extends Common {
   name: "list" | "clear";
 }
@@ -97,6 +93,54 @@ export interface RunCommand extends Common {
   heartbeatSeconds: number | undefined;
 }
 
+/** What the commands that configure this machine share. */
+interface BootstrapCommon extends Common {
+  configFile: string | undefined;
+  stateDirectory: string;
+  runDirectory: string;
+}
+
+export interface BootstrapCommand extends BootstrapCommon {
+  name: "bootstrap";
+  /** What the configuration says in the place of which this stands. */
+  waitMs: number | undefined;
+  otherwise: "defaults" | "fail" | undefined;
+  /** Not the first boot: every commit from now on. */
+  isWatching: boolean;
+}
+
+/** Where values come from. */
+export type ConfigSource = { from: "agent" } | { from: "stdin" } | { from: "console" } | { from: "file"; path: string };
+
+export interface ConfigCommand extends BootstrapCommon {
+  name: "config";
+  target: Target;
+  /** Only these; all when it is empty. */
+  modules: string[];
+  source: ConfigSource;
+  isDryRun: boolean;
+}
+
+export interface EnumerateCommand extends BootstrapCommon {
+  name: "config enumerate";
+  target: Target;
+  modules: string[];
+  isHumanReadable: boolean;
+}
+
+export interface EnableCommand extends BootstrapCommon {
+  name: "config enable" | "config disable";
+  module: string;
+  target: Target;
+}
+
+export interface PlainConfigCommand extends BootstrapCommon {
+  name: "config list" | "config status";
+}
+
+export type ConfigurationCommand =
+  BootstrapCommand | ConfigCommand | EnumerateCommand | EnableCommand | PlainConfigCommand;
+
 /** What asks a running agent for something. */
 export type LocalCommand =
   | SetCommand
@@ -112,4 +156,4 @@ export type LocalCommand =
   | ListChecksCommand
   | RemoveCheckCommand;
 
-export type Command = LocalCommand | ScriptCommand | DoctorCommand | RunCommand;
+export type Command = LocalCommand | ConfigurationCommand | DoctorCommand | RunCommand;

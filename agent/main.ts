@@ -1,9 +1,10 @@
 /** `agent`: the guest's daemon and its commands. The only file that touches arguments, signals and the exit code. */
+import { isatty } from "node:tty";
 import { assertUtf8Arguments } from "../shared/cli/arguments.ts";
-import { asFailure, CommandError } from "../shared/cli/failure.ts";
+import { asFailure, CommandError, Interruption } from "../shared/cli/failure.ts";
 import { Output } from "../shared/cli/output.ts";
 import { exitCodes } from "../shared/protocol/errors.ts";
-import type { Command, RunCommand } from "./command.ts";
+import type { Command, ConfigurationCommand, RunCommand } from "./command.ts";
 import { clearKeys, deleteKeys, setKeys } from "./commands/change.ts";
 import { addCheck, beat, listChecks, removeCheck } from "./commands/applications.ts";
 import { getKey } from "./commands/get.ts";
@@ -54,12 +55,42 @@ async function runCommand(command: Command, output: Output): Promise<void> {
       return listChecks(command, output);
     case "check remove":
       return removeCheck(command, output);
-    case "script":
-      throw new CommandError("failed", `-s ${command.target}: configuration modules are not built yet`);
+    case "bootstrap":
+    case "config":
+    case "config enumerate":
+    case "config list":
+    case "config enable":
+    case "config disable":
+    case "config status":
+      return configureUntilSignal(command, output);
     case "doctor":
       return (await import("./commands/doctor.ts")).examine(command, output);
     case "run":
       return runUntilSignal(command);
+  }
+}
+
+/** A bundle of its own: nothing of it is even read by the other commands. A signal ends what was started first. */
+async function configureUntilSignal(command: ConfigurationCommand, output: Output): Promise<void> {
+  const { configure } = await import("./bootstrap/main.ts");
+  const interrupt = new AbortController();
+  const onSignal = (signal: NodeJS.Signals): void => {
+    interrupt.abort(new Interruption(signal, signal === "SIGINT" ? 130 : 143));
+  };
+  process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
+  try {
+    const end = await configure(command, {
+      output,
+      stdin: () => process.stdin,
+      terminal: {
+        ask: () => (isatty(0) ? process.stdin : undefined),
+        show: process.stderr.isTTY ? process.stderr : undefined,
+      },
+      interrupt: interrupt.signal,
+    });
+    if (end.type === "failed") throw new CommandError(end.code, end.message, end.details);
+  } finally {
+    process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
   }
 }
 
@@ -83,6 +114,7 @@ async function runUntilSignal(command: RunCommand): Promise<void> {
 
 function reportFailure(error: unknown, output: Output): number {
   const failure = asFailure(error);
+  if (failure instanceof Interruption) return failure.exitCode;
   if (!(failure instanceof CommandError)) throw error;
   if (process.argv.includes("--json")) {
     output.json({ error: { code: failure.code, message: failure.message, ...failure.details } });

@@ -6,6 +6,7 @@ import { usageError } from "../shared/cli/failure.ts";
 import { checkCommand } from "../shared/protocol/message.ts";
 import type { Command } from "./command.ts";
 import { SOCKET_NAME } from "./paths.ts";
+import { configurationCommand } from "./parse-configuration.ts";
 import { makeProgram, type Options, type Subcommand } from "./program.ts";
 
 /** Either something to do, or a text to print (`--help`, `--version`). */
@@ -21,7 +22,7 @@ const ACTIONS: [option: keyof Options, name: Name][] = [
   ["deleteParams", "clear"],
   ["setParam", "set"],
   ["event", "event"],
-  ["script", "script"],
+  ["script", "config"],
   ["watch", "watch"],
   ["wait", "wait"],
   ["ack", "acknowledge"],
@@ -38,7 +39,17 @@ const BELONGS_TO: [option: keyof Options, flag: string, commands: Name[]][] = [
   ["every", "--every", ["heartbeat", "check add"]],
   ["pidFile", "--pid-file", ["run"]],
   ["timePeriod", "--time-period", ["run"]],
+  ["module", "--module", ["config", "config enumerate"]],
+  ["stdin", "--stdin", ["config"]],
+  ["file", "--file", ["config"]],
+  ["consoleInput", "--console-input", ["config"]],
+  ["dryRun", "--dry-run", ["config"]],
+  ["humanReadable", "--human-readable", ["config enumerate"]],
+  ["otherwise", "--otherwise", ["bootstrap"]],
 ];
+
+/** What `bootstrap` says with options that are things to do of their own without it. */
+const OF_BOOTSTRAP: readonly (keyof Options)[] = ["wait", "watch"];
 
 /** Not measured. */
 const DEFAULT_CHECK_EVERY_MS = 30_000;
@@ -93,8 +104,6 @@ function toCommand(options: Options, subcommand: Subcommand | undefined, checked
       return { ...common, name, ...setOptions(options) };
     case "event":
       return { ...common, name, event: options.event ?? "" };
-    case "script":
-      return { ...common, name, target: options.script ?? "" };
     case "watch":
       return { ...common, name, prefix: options.watch === true ? "" : (options.watch ?? ""), since: options.since };
     case "wait":
@@ -119,11 +128,16 @@ function toCommand(options: Options, subcommand: Subcommand | undefined, checked
       return { ...common, name };
     case "check remove":
       return { ...common, name, application: applicationOf(subcommand) };
+    default:
+      return { ...common, ...configurationCommand(name, options, subcommand) };
   }
 }
 
 function commandName(options: Options, subcommand: Subcommand | undefined): Name {
-  const given = ACTIONS.filter(([option]) => options[option] !== undefined).map(([, name]) => name);
+  const own = subcommand?.name === "bootstrap" ? OF_BOOTSTRAP : [];
+  const given = ACTIONS.filter(([option]) => options[option] !== undefined && !own.includes(option)).map(
+    ([, name]) => name,
+  );
   if (subcommand !== undefined) given.push(subcommand.name);
   const [name, second] = given;
   if (name === undefined)

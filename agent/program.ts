@@ -1,5 +1,6 @@
 /** The words that `agent` takes, for commander: what each option is called, reads and is good for. Pure. */
 import { Command as Program, InvalidArgumentError } from "commander";
+import { type Target, targets } from "../shared/config-targets.ts";
 import {
   duration,
   keyAndFile,
@@ -46,11 +47,23 @@ export interface Options {
   channel?: string;
   stateDir: string;
   limit?: number;
+  module?: string[];
+  stdin?: true;
+  file?: string;
+  consoleInput?: true;
+  dryRun?: true;
+  humanReadable?: true;
+  otherwise?: "defaults" | "fail";
 }
 
 /** A command that is a word, not an option. */
 export type Subcommand =
-  { name: "run" | "doctor" | "check list" } | { name: "heartbeat" | "check add" | "check remove"; application: string };
+  | { name: "run" | "doctor" | "check list" | "bootstrap" | "config list" | "config status" }
+  | { name: "heartbeat" | "check add" | "check remove"; application: string }
+  | { name: "config" | "config enumerate"; target: Target }
+  | { name: "config enable" | "config disable"; module: string; target: Target };
+
+type PlainWord = "run" | "doctor" | "check list" | "bootstrap";
 
 const EVENT_NAME = new RegExp(`^[A-Z0-9._-]{1,${MAX_EVENT_NAME}}$`);
 
@@ -82,7 +95,7 @@ function addSubcommands(program: Program, chosen: (subcommand: Subcommand) => vo
       .allowExcessArguments(false)
       .addHelpText("after", "\nThe options: agent --help");
   };
-  const plain = (parent: Program, word: string, name: "run" | "doctor" | "check list", description: string): void => {
+  const plain = (parent: Program, word: string, name: PlainWord, description: string): void => {
     command(parent, word, description).action(() => {
       chosen({ name });
     });
@@ -113,6 +126,50 @@ function addSubcommands(program: Program, chosen: (subcommand: Subcommand) => vo
   );
   plain(check, "list", "check list", "list the applications, by heartbeat and by check, and how they are");
   ofApplication(check, "remove", "check remove", "watch an application no more");
+  plain(program, "bootstrap", "bootstrap", "configure this machine once, when the host has completed its keys");
+  addConfigCommands(program, chosen);
+}
+
+/** `config TARGET` runs a target; `config list` and its like are words of their own. */
+function addConfigCommands(program: Program, chosen: (subcommand: Subcommand) => void): void {
+  const help = "\nThe options: agent --help";
+  const config = program
+    .command("config")
+    .description("run the configuration modules of a target, or list, enumerate, enable, disable them, or their status")
+    .argument("<target>", targets.join(", "), targetOf)
+    .allowExcessArguments(false)
+    .addHelpText("after", help)
+    .action((target: Target) => {
+      chosen({ name: "config", target });
+    });
+  const below = (word: string, description: string): Program => {
+    return config.command(word).description(description).allowExcessArguments(false).addHelpText("after", help);
+  };
+  below("enumerate", "list every parameter of every module, as JSON or for people (--human-readable)")
+    .argument("[target]", "those of this target", targetOf, "configure")
+    .action((target: Target) => {
+      chosen({ name: "config enumerate", target });
+    });
+  for (const word of ["list", "status"] as const) {
+    const what = { list: "list the modules, where they are, and their targets", status: "how the last run went" };
+    below(word, what[word]).action(() => {
+      chosen({ name: `config ${word}` });
+    });
+  }
+  for (const word of ["enable", "disable"] as const) {
+    below(word, `${word} a module for a target; all are enabled unless said`)
+      .argument("<module>", "its name")
+      .argument("<target>", "", targetOf)
+      .action((module: string, target: Target) => {
+        chosen({ name: `config ${word}`, module, target });
+      });
+  }
+}
+
+function targetOf(text: string): Target {
+  const target = targets.find((candidate) => candidate === text);
+  if (target === undefined) throw new InvalidArgumentError(`the targets are ${targets.join(", ")}`);
+  return target;
 }
 
 function addActions(program: Program): void {
@@ -127,14 +184,24 @@ function addActions(program: Program): void {
     )
     .option("-r, --delete-param <key>", "delete a key (may be repeated)", collect)
     .option("-x, --delete-params", "delete all keys")
-    .option("--watch [prefix]", "print the keys and then every change, till interrupted")
-    .option("--wait <key>", "wait until a key is set, and print its value")
+    .option(
+      "--watch [prefix]",
+      "print the keys and then every change, till interrupted (bootstrap: go on with every commit)",
+    )
+    .option("--wait <key>", "wait until a key is set, and print its value (bootstrap: how long to wait, 5m)")
     .optionsGroup("Messages to the host:")
     .option("-e, --event <event>", `tell the host of an event: 1-${MAX_EVENT_NAME} of A-Z 0-9 . _ -`, eventName)
     .option("--ack <key>", "acknowledge what the host set")
     .option("--result <text>", "--ack: what came of it")
     .optionsGroup("Configuration:")
-    .option("-s, --script <target>", "run the configuration modules of a target (configure, cleanup, ...)");
+    .option("-s, --script <target>", "run the configuration modules of a target, as config TARGET does")
+    .option("--module <name>", "config: only this module (may be repeated)", collect)
+    .option("--stdin", "config: values from the standard input, JSON or as -l prints them")
+    .option("--file <path>", "config: values from a file, JSON, YAML or as -l prints them")
+    .option("--console-input", "config: ask for the values")
+    .option("--dry-run", "config: show what would change, and change nothing")
+    .option("--human-readable", "config enumerate: a table for people")
+    .option("--otherwise <defaults|fail>", "bootstrap: what to do when no commit comes within --wait", otherwise);
 }
 
 function addModifiers(program: Program): void {
@@ -169,10 +236,18 @@ function addDaemonOptions(program: Program): void {
     .option("-f, --pid-file <file>", "where to write the process id (default: agent.pid in the run directory)")
     .option("-t, --time-period <seconds>", "seconds between heartbeats to the host (default: 10)", seconds)
     .option("--channel <channel>", "virtio:NAME, tty:PATH[@BAUD] or unix:PATH (default: virtio:org.vmmessage.agent.0)")
-    .option("--config <file>", "the configuration (default: /etc/vmmessage/agent.json, if it is there)")
+    .option(
+      "--config <file>",
+      "the configuration (default: /etc/vmmessage/agent.json, of bootstrap and config bootstrap.json, if it is there)",
+    )
     .option("--limit <bytes>", "what the keys may take together (default: 8192)", wholeNumber)
     .option("--state-dir <dir>", "where the keys are kept", DEFAULT_STATE_DIRECTORY)
     .option("--run-dir <dir>", "where the socket, the key files and secrets are", DEFAULT_RUN_DIRECTORY);
+}
+
+function otherwise(text: string): "defaults" | "fail" {
+  if (text === "defaults" || text === "fail") return text;
+  throw new InvalidArgumentError("it is not 'defaults' or 'fail'");
 }
 
 function application(text: string): string {

@@ -2,7 +2,7 @@
  * Bundles the programs for shipping: agent/main.ts -> dist/agent.js, and so on. One CommonJS file each, because Node
  * loads that faster than anything else; modules imported lazily run when asked for.
  */
-import { chmod, mkdir, rm, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { build, type BuildOptions, type Plugin } from "esbuild";
 
@@ -11,9 +11,13 @@ const root = join(import.meta.dirname, "..");
 /** Entry points by the name of their file, and what runs them. */
 const programs = {
   agent: { main: "agent/main.ts", interpreter: "/usr/bin/env node" },
+  /** Loaded by `agent bootstrap` and `agent config` alone. */
+  "agent-bootstrap": { main: "agent/bootstrap/main.ts", interpreter: "/usr/bin/env node" },
   vmmessage: { main: "host-cli/main.ts", interpreter: "/usr/bin/env node" },
   // A manager's objects live long: less room for young ones saves it 32 MiB (docs/benchmarks.md).
   vmmessaged: { main: "manager/main.ts", interpreter: "/usr/bin/env -S node --max-semi-space-size=4" },
+  /** Read by `vmmessage bootstrap` and agent-bootstrap alone: to read it takes a command longer than all it does. */
+  yaml: { main: "node_modules/yaml/dist/index.js", interpreter: "/usr/bin/env node" },
   /** A thread of vmmessaged, which needs a file of its own. */
   "vmmessaged-store": { main: "manager/store/worker.ts", interpreter: "/usr/bin/env node" },
 };
@@ -31,10 +35,11 @@ export async function buildBundles({ outDir, plugins = [] }: { outDir: string; p
       entryPoints: [main],
       outfile,
       banner: { js: `#!${interpreter}` },
-      plugins: [dropSubprocesses, ...plugins],
+      plugins: [dropSubprocesses, keepBootstrapApart, keepYamlApart, ...plugins],
     });
     await chmod(outfile, 0o755);
   }
+  await cp(join(root, "packaging", "python"), join(outDir, "python"), { recursive: true });
 }
 
 const shared: BuildOptions = {
@@ -58,6 +63,23 @@ const dropSubprocesses: Plugin = {
       return importer.includes("node_modules/commander/") ? { path: "none", namespace: "dropped" } : undefined;
     });
     bundle.onLoad({ filter: /.*/, namespace: "dropped" }, () => ({ contents: "export default {};" }));
+  },
+};
+
+/** What configures a machine is as large as the rest of the agent; the other commands do not even read it. */
+const keepBootstrapApart: Plugin = {
+  name: "keep-bootstrap-apart",
+  setup(bundle) {
+    bundle.onResolve({ filter: /\/bootstrap\/main\.ts$/ }, ({ kind }) => {
+      return kind === "dynamic-import" ? { path: "./agent-bootstrap.js", external: true } : undefined;
+    });
+  },
+};
+
+const keepYamlApart: Plugin = {
+  name: "keep-yaml-apart",
+  setup(bundle) {
+    bundle.onResolve({ filter: /^yaml$/ }, () => ({ path: "./yaml.js", external: true }));
   },
 };
 

@@ -66,6 +66,10 @@ export const eventTypes = {
   "RECOVERY.STARTED": action("the manager began to run a command that is to recover it"),
   "RECOVERY.ENDED": action("the command has ended; the data say how"),
   "RECOVERY.SUSPENDED": alert("no command is run to recover it any more: too many did not help"),
+  "BOOTSTRAP.STARTED": action("its guest began to configure itself from its keys"),
+  "BOOTSTRAP.MODULE": action("a configuration module of its guest has ended; the data say which and how"),
+  "BOOTSTRAP.SUCCEEDED": action("its guest has configured itself"),
+  "BOOTSTRAP.FAILED": alert("its guest could not configure itself, wholly or in part; the data say why"),
   "ALERT.*": {
     category: "AlertEvent",
     resource: "ManagementServer",

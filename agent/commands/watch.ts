@@ -1,20 +1,15 @@
 /** The commands that follow keys: `--watch` until interrupted, `--wait` until one key is set. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { aborted } from "../../shared/abort.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Output } from "../../shared/cli/output.ts";
-import type { Channel } from "../../shared/channel.ts";
 import { type KeyBatch, KeyWatcher } from "../../shared/key-watcher.ts";
 import { RequestError } from "../../shared/protocol/errors.ts";
 import { fromWireValue, listLine, valueBytes } from "../../shared/protocol/value.ts";
 import type { WaitCommand, WatchCommand } from "../command.ts";
-import { connectToAgent } from "../local-client.ts";
+import { connectInTime, connectToAgent, undefinedIfAborted } from "../local-client.ts";
 
 /** A first boot must never hang; 60 s is what a user would give up after. */
 const DEFAULT_WAIT_MS = 60_000;
-
-/** How soon to look whether an agent has come up. */
-const CONNECT_AGAIN_MS = 200;
 
 /** The keys first, then every change; over restarts of the agent, until interrupted. */
 export async function watchKeys(command: WatchCommand, output: Output): Promise<void> {
@@ -81,20 +76,4 @@ function changeLine(change: KeyBatch["changes"][number]): string {
   if ("deleted" in change) return listLine("deleted", change.key);
   const hasValue = change.value !== undefined || change.base64 !== undefined;
   return listLine(change.key, hasValue ? fromWireValue(change) : null);
-}
-
-/** Tries until an agent listens. Rejects when the signal is aborted first, or for what waiting does not mend. */
-async function connectInTime(socketPath: string, signal: AbortSignal): Promise<Channel> {
-  for (;;) {
-    try {
-      return await connectToAgent(socketPath);
-    } catch (error) {
-      if (!(error instanceof CommandError) || error.code !== "unreachable") throw error;
-      await sleep(CONNECT_AGAIN_MS, undefined, { signal });
-    }
-  }
-}
-
-function undefinedIfAborted(error: unknown): undefined {
-  if (error instanceof CommandError) throw error;
 }

@@ -74,10 +74,16 @@ describe("imports", () => {
     expect(channels.filter(({ from }) => !from.endsWith("index.ts"))).toEqual([]);
   });
 
-  test("of `agent -g` load neither serialport nor the daemon", async () => {
+  test("of `agent -g` load neither serialport, nor the daemon, nor what configures a machine", async () => {
     const loaded = await loadedAtStart("agent/main.ts");
     expect(loaded).toContain("agent/commands/get.ts");
     expect(loaded.filter((file) => /serialport|pino|agent\/daemon|agent\/handlers|bootstrap/.test(file))).toEqual([]);
+  });
+
+  test("of `agent run` load nothing of what configures a machine", async () => {
+    const loaded = await loadedAtStart("agent/commands/run.ts");
+    expect(loaded).toContain("agent/daemon/daemon.ts");
+    expect(loaded.filter((file) => file.includes("bootstrap"))).toEqual([]);
   });
 
   test("of the manager's doors reach the service, and no link, store or delivery", () => {

@@ -9,7 +9,7 @@ import { connectUnixSocket } from "../../../shared/channels/unix-socket.ts";
 import { Client, type ClientOptions } from "../../../shared/client.ts";
 
 /** The bundle, as it is shipped: scripts/test.ts builds it before this tier. */
-const program = join(import.meta.dirname, "..", "..", "..", "dist", "agent.js");
+export const agentProgram = join(import.meta.dirname, "..", "..", "..", "dist", "agent.js");
 
 export interface RunResult {
   exitCode: number;
@@ -20,7 +20,7 @@ export interface RunResult {
 /** Runs `agent` with these arguments to its end. */
 export function runAgentCommand(args: string[], input: string | Buffer = ""): Promise<RunResult> {
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, [program, ...args], { encoding: "buffer" }, (error, stdout, stderr) => {
+    const child = execFile(process.execPath, [agentProgram, ...args], { encoding: "buffer" }, (error, stdout, stderr) => {
       const exitCode = error === null ? 0 : Number(error.code);
       resolve({ exitCode, stdout, stderr: stderr.toString() });
     });
@@ -79,7 +79,7 @@ export class AgentUnderTest implements AsyncDisposable {
 
   /** Starts it (again); settles when it answers. `wrapper` is a command to run it under. */
   async start(wrapper: string[] = []): Promise<void> {
-    const [command = process.execPath, ...rest] = [...wrapper, process.execPath, program, ...this.runArguments];
+    const [command = process.execPath, ...rest] = [...wrapper, process.execPath, agentProgram, ...this.runArguments];
     const log = await open(join(this.directory, "log"), "a");
     this.#child = spawn(command, rest, { stdio: ["ignore", log.fd, log.fd] });
     await log.close();
