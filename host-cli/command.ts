@@ -2,6 +2,7 @@
 import type { Role } from "../shared/api/schemas.ts";
 import type { Condition, RevisionArgument } from "../shared/cli/arguments.ts";
 import type { EntryAttributes, ValueSource } from "../shared/cli/value-sources.ts";
+import type { BootstrapCommand } from "./bootstrap-command.ts";
 import type { EventCommand } from "./event-command.ts";
 import type { CheckCommand, MonitorCommand, MonitorTableCommand } from "./monitor-command.ts";
 
@@ -188,7 +189,8 @@ export type VmCommand =
   | WatchCommand
   | WaitCommand
   | PlainCommand
-  | CheckCommand;
+  | CheckCommand
+  | BootstrapCommand;
 
 /** Asks the manager itself. */
 export type ManagerCommand =

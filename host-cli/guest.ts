@@ -27,6 +27,11 @@ export interface Sent<M extends ChangeMethod> {
   state: Extract<MessageState, "queued" | "delivered">;
   result?: Result<M>;
   receipt?: Receipt;
+  /**
+   * Of a queued one: what the guest answers when it gets it, undefined when the time is up before. Rejects with the
+   * guest's refusal.
+   */
+  delivery?: () => Promise<Result<M> | undefined>;
 }
 
 export type Pong = Omit<PingAnswer, "vm">;
@@ -49,6 +54,8 @@ export interface WatchRequest {
   changed: (changed: Changed) => void;
   /** What it means that the time is up; without it, that the guest is unreachable. */
   late?: (why: string) => CommandError;
+  /** Is told what interrupts the watch and that it goes on; without it stderr is. */
+  note?: (text: string) => void;
 }
 
 export interface Guest extends AsyncDisposable {

@@ -18,6 +18,7 @@ const EXAMPLES = `Examples:
   vmmessage wait com.example.ready -v web1 --timeout 5m
   vmmessage watch -v web1 --json
   vmmessage -v web1 -k job -V 42 --wait-ack --timeout 1h      till a program in the guest acknowledges it
+  vmmessage bootstrap -v web1 --file web1.yaml                a whole set of keys; follows how the guest configures itself
   vmmessage doctor -v web1                                    what is missing when nothing answers
   vmmessage check -v web1 --cpu 80,90 --disk 85,95            for Nagios: one line, and exit codes of its own
 
@@ -72,6 +73,25 @@ Exit codes of a check, in place of those of other commands:
   1  WARNING
   2  CRITICAL  also a guest that does not answer or does not run
   3  UNKNOWN   it could not be found out: no such VM, no manager, wrong usage, the channel held by another client`,
+  bootstrap: `Examples:
+  vmmessage bootstrap -v web1 --file web1.yaml
+  vmmessage bootstrap -v web1 --file web1.yaml --set com.example.web.port=8081 --timeout 20m
+  vmmessage bootstrap -v web1 --secret com.example.db.password --secret-file com.example.api-token=token
+  vmmessage bootstrap -v web1 --commit 2026-11-20 --no-wait   what was set before is complete now
+
+The file, in YAML (or JSON); a relative path in it is relative to it:
+  keys:
+    com.example.web.port: 8081                                text, a number as it is written, true or false
+    org.vmmessage.users:                                      lists and maps are sent as JSON
+      - name: alice
+        sshAuthorizedKeys: ["ssh-ed25519 AAAA..."]
+  secrets:
+    com.example.db.password: { file: /root/db-password }      its bytes, without one newline at the end
+    com.example.api-token: { prompt: API token }              asked for, without showing it
+
+All keys are set at once, and with them org.vmmessage.commit: the guest's vmmessage-bootstrap runs its modules then,
+and shows how they fare. Secrets that are asked for are lines of the standard input where there is no terminal.
+Exit codes: 0 when the run succeeded, 2 when it or one of its modules failed, 11 when no end of it was seen in time.`,
   monitor: `Examples:
   vmmessage monitor
   vmmessage monitor -v web1

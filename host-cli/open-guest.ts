@@ -1,5 +1,6 @@
 /** From a command's target to its guest, by the door that the command takes, told as the transcript's first lines. */
 import { usageError } from "../shared/cli/failure.ts";
+import type { PasswordReader } from "../shared/cli/password-reader.ts";
 import type { CommonOptions, SendingOptions } from "./command.ts";
 import type { Context } from "./context.ts";
 import { doorOf } from "./door.ts";
@@ -12,6 +13,8 @@ export interface Expectations {
   /** The message whose acknowledgement is waited for after it was sent. */
   acknowledgementOf?: string | undefined;
   sending?: SendingOptions;
+  /** Who has read passwords before, and may hold what of the standard input comes after them. */
+  passwords?: PasswordReader;
 }
 
 export async function openGuest(

@@ -21,6 +21,7 @@ import type {
   UserProperties,
   VmCommand,
 } from "./command.ts";
+import { bootstrapCommand } from "./bootstrap-arguments.ts";
 import { doorChoice, loginOptions, type Surroundings } from "./door-arguments.ts";
 import {
   eventCommand,
@@ -54,6 +55,7 @@ const VM_COMMANDS: readonly string[] = [
   "ping",
   "doctor",
   "check",
+  "bootstrap",
 ] satisfies VmCommandWord[];
 
 /** What many VMs can be asked for at once. */
@@ -80,20 +82,28 @@ const BELONGS_TO: [option: keyof Options, flag: string, commands: CommandWord[]]
 export function parseArguments(args: readonly string[], surroundings: Surroundings): Parsed {
   const words: Words = { command: undefined, operands: [], values: [], own: {} };
   let text = "";
-  const program = makeProgram(words, (piece) => (text += piece));
+  // Looked for first among all words, which takes no time: most lines have no such word.
+  const namesSecrets = args.includes("bootstrap") && firstWord(args) === "bootstrap";
+  const program = makeProgram(words, { print: (piece) => (text += piece), namesSecrets });
   if (!parseWords(program, args)) return { type: "text", text };
   return { type: "command", command: toCommand(words, program.opts<Options>(), surroundings) };
 }
 
 /** Whether these are the words of a check, also when they are refused: as a plugin it has to say so in a way of its own. */
 export function isCheck(args: readonly string[]): boolean {
-  const { options } = makeProgram({ command: undefined, operands: [], values: [], own: {} }, () => undefined);
+  return firstWord(args) === "check";
+}
+
+/** The command's name where there is one: what is neither an option of the whole line nor its value. */
+function firstWord(args: readonly string[]): string | undefined {
+  const words: Words = { command: undefined, operands: [], values: [], own: {} };
+  const { options } = makeProgram(words, { print: () => undefined, namesSecrets: false });
   for (let index = 0; index < args.length; index += 1) {
     const word = args[index] ?? "";
-    if (!word.startsWith("-")) return word === "check";
+    if (!word.startsWith("-")) return word;
     if (options.some((option) => option.required && [option.short, option.long].includes(word))) index += 1;
   }
-  return false;
+  return undefined;
 }
 
 function toCommand(words: Words, options: Options, surroundings: Surroundings): Command {
@@ -153,6 +163,8 @@ function vmCommand(name: VmCommandWord, words: Words, options: Options, common: 
       return { ...common, name };
     case "check":
       return checkCommand(words.own, common);
+    case "bootstrap":
+      return bootstrapCommand(words.own, common);
     default:
       return unreachable(name);
   }
@@ -287,8 +299,8 @@ function changedProperties(own: OwnOptions): UserProperties {
 /** Passwords may follow one another on the standard input; bytes and lists of VMs go to its end. */
 function assertOneReader({ values, own }: Words, { password, vmsFrom }: Options): void {
   const bytes = values.some(({ from }) => from === "stdin");
-  const passwords = password === "-" || own.newPassword === true;
-  if ([bytes, vmsFrom === "-", passwords, readsInput(own)].filter(Boolean).length < 2) return;
+  const passwords = password === "-" || own.newPassword === true || own.secret !== undefined;
+  if ([bytes, vmsFrom === "-", own.file === "-", passwords, readsInput(own)].filter(Boolean).length < 2) return;
   throw usageError("there is only one standard input; give the password in VMMESSAGE_PASSWORD, or the rest in a file");
 }
 

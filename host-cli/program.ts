@@ -4,13 +4,20 @@ import { duration, keyAndFile, revision, timeout } from "../shared/cli/arguments
 import { usageError } from "../shared/cli/failure.ts";
 import { version } from "../shared/version.ts";
 import { adderTo, count, group, limitOption, several } from "./adding-commands.ts";
+import { addBootstrapCommand } from "./bootstrap-program.ts";
 import { addEventCommands } from "./event-program.ts";
 import { DESCRIPTION, HELP_AFTER, USAGE } from "./help.ts";
 import { addCheckCommand, addMonitorCommand } from "./monitor-program.ts";
 import type { Words } from "./words.ts";
 
-/** @param print takes the texts of `--help` and `--version` */
-export function makeProgram(words: Words, print: (text: string) => void): Program {
+export interface ProgramOptions {
+  /** Takes the texts of `--help` and `--version`. */
+  print: (text: string) => void;
+  /** Whether `--secret` says which key is one: else it says that all values are. */
+  namesSecrets: boolean;
+}
+
+export function makeProgram(words: Words, { print, namesSecrets }: ProgramOptions): Program {
   const program = new Program("vmmessage")
     .exitOverride()
     .configureOutput({ writeOut: print, writeErr: () => undefined })
@@ -26,7 +33,7 @@ export function makeProgram(words: Words, print: (text: string) => void): Progra
     });
   addTargetOptions(program);
   addManagerOptions(program);
-  addMessageOptions(program, words);
+  addMessageOptions(program, words, namesSecrets);
   addAnswerOptions(program);
   addVmCommands(program, words);
   addManagerCommands(program, words);
@@ -58,7 +65,7 @@ function addManagerOptions(program: Program): void {
     .option("--direct", "never ask a manager: go straight to the VM's channel");
 }
 
-function addMessageOptions(program: Program, words: Words): void {
+function addMessageOptions(program: Program, words: Words, namesSecrets: boolean): void {
   program
     .optionsGroup("Messages:")
     .option("-k, --key <key>", "a key to set; a -V follows it", (key) => {
@@ -76,8 +83,10 @@ function addMessageOptions(program: Program, words: Words): void {
       words.values.push({ from: "stdin", key });
     })
     .option("-q, --query <key>", "the key to query", once("a second key to query"))
-    .option("--ttl <duration>", "forget the keys after this time: 90, 10m, 2h, 7d", duration)
-    .option("--secret", "keep the values off the guest's disk and out of lists")
+    .option("--ttl <duration>", "forget the keys after this time: 90, 10m, 2h, 7d", duration);
+  // An option of the whole line is taken wherever it stands, also behind a command that has one of the same name.
+  if (!namesSecrets) program.option("--secret", "keep the values off the guest's disk and out of lists");
+  program
     .option("--read-only", "let nothing in the guest change the keys")
     .option("--if-absent", "only if none of the keys exists")
     .option("--if-revision <[epoch:]n>", "only if the keys did not change after this revision", revision)
@@ -94,7 +103,7 @@ function addAnswerOptions(program: Program): void {
     .option("--since <[epoch:]n>", "watch: go on after this revision; events: after this cursor", revision)
     .option(
       "--timeout <duration>",
-      "give up after this time (default: 10 s; wait, --wait-ack, many VMs: 60 s)",
+      "give up after this time (default: 10 s; wait, --wait-ack, many VMs: 60 s; bootstrap: 10 m)",
       timeout,
     );
 }
@@ -112,6 +121,7 @@ function addVmCommands(program: Program, words: Words): void {
   command("info", "", "what the guest's agent says of itself");
   command("ping", "", "how fast the guest's agent answers");
   command("doctor", "", "find out why a VM does not answer");
+  addBootstrapCommand(program, words);
   addCheckCommand(program, words);
 }
 

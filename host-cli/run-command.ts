@@ -26,6 +26,8 @@ export async function runCommand(command: Exclude<Command, CheckCommand>, contex
       return (await import("./commands/ping.ts")).ping(command, context);
     case "doctor":
       return (await import("./commands/doctor.ts")).doctor(command, context);
+    case "bootstrap":
+      return (await import("./commands/bootstrap.ts")).bootstrap(command, context);
     case "fleet":
       return (await import("./commands/fleet.ts")).fleet(command, context);
     case "vms":

@@ -4,8 +4,17 @@ import { DEFAULT_TIMEOUT_MS } from "../shared/client.ts";
 /** How long programs in guests, and many VMs together, are waited for, unless the user says otherwise. */
 export const WAIT_TIMEOUT_MS = 60_000;
 
-/** What a command waits for: answers, a program in the guest, or the user's Ctrl-C. */
-export type Lasting = "answer" | "wait" | "endless";
+/** How long a guest may take to come up and to configure itself, unless the user says otherwise. Not measured. */
+export const BOOTSTRAP_TIMEOUT_MS = 600_000;
+
+/** What a command waits for: answers, a program in the guest, a guest that configures itself, or the user's Ctrl-C. */
+export type Lasting = "answer" | "wait" | "bootstrap" | "endless";
+
+const WHOLE_MS: Readonly<Record<Exclude<Lasting, "endless">, number>> = {
+  answer: DEFAULT_TIMEOUT_MS,
+  wait: WAIT_TIMEOUT_MS,
+  bootstrap: BOOTSTRAP_TIMEOUT_MS,
+};
 
 export interface TimeLimits {
   /** Bounds each answer. */
@@ -17,7 +26,7 @@ export interface TimeLimits {
 export function timeLimits(timeoutMs: number | undefined, lasts: Lasting, interrupt: AbortSignal): TimeLimits {
   const answerTimeoutMs = timeoutMs ?? DEFAULT_TIMEOUT_MS;
   if (lasts === "endless") return { answerTimeoutMs, signal: interrupt };
-  const wholeMs = timeoutMs ?? (lasts === "wait" ? WAIT_TIMEOUT_MS : DEFAULT_TIMEOUT_MS);
+  const wholeMs = timeoutMs ?? WHOLE_MS[lasts];
   return { answerTimeoutMs, signal: AbortSignal.any([interrupt, AbortSignal.timeout(wholeMs)]) };
 }
 

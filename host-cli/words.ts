@@ -62,7 +62,8 @@ interface EventOptions {
   authorEmail?: string;
   /** Which one, or what is judged of them. */
   disk?: string | DiskThresholds[];
-  wait?: true;
+  /** False not to. */
+  wait?: boolean;
 }
 
 /** Those of the commands about guests' health. */
@@ -74,8 +75,17 @@ interface HealthOptions {
   applications?: true;
 }
 
+/** Those of the command about a guest's configuration; `wait` and `secretFile` are others' too. */
+interface BootstrapOptions {
+  file?: string;
+  set?: string[];
+  /** Keys. */
+  secret?: string[];
+  commit?: string;
+}
+
 /** The options of single commands. */
-export interface OwnOptions extends EventOptions, HealthOptions {
+export interface OwnOptions extends EventOptions, HealthOptions, BootstrapOptions {
   received?: true;
   limit?: number;
   before?: number;
@@ -102,6 +112,7 @@ export type CommandWord =
   | "ping"
   | "doctor"
   | "check"
+  | "bootstrap"
   | "vms"
   | "forget"
   | "messages"

@@ -26,7 +26,7 @@ import {
 } from "../guest.ts";
 import type { Expectations } from "../open-guest.ts";
 import { pendingInWords } from "../origin.ts";
-import { holdBackMs, WAIT_TIMEOUT_MS } from "../timing.ts";
+import { holdBackMs, type Lasting, WAIT_TIMEOUT_MS } from "../timing.ts";
 import { DEFAULT_TIMEOUT_MS } from "../../shared/client.ts";
 import { sentences, type Transcript } from "../transcript.ts";
 import { ManagerLostError } from "./connect.ts";
@@ -42,6 +42,9 @@ interface Opening {
   expectations: Expectations;
 }
 
+/** How long the manager holds back one answer to whether a message is delivered. Not measured. */
+const DELIVERY_POLL_MS = 30_000;
+
 /** Between two attempts to hand over a message, while the manager is restarted. */
 const RETRY_PAUSE_MS = 250;
 
@@ -50,17 +53,22 @@ export async function openManagedGuest(address: ManagerAddress, opening: Opening
   const { command, context, transcript, expectations } = opening;
   const vm = command.target.vm;
   if (vm === undefined) throw new CommandError("usage", "which VM? name it with -v VM");
-  const { lasts = "answer" } = expectations;
-  const manager = await openManager(address, { command, context }, lasts);
+  const { lasts = "answer", passwords } = expectations;
+  const manager = await openManager(address, { command, context, ...(passwords && { passwords }) }, lasts);
   try {
     const summary = await manager.read("showVm", { params: { vm } });
     transcript.say(sentences.connected, sentences.status(summary.name, summary.status));
-    const timeMs = command.timeoutMs ?? (lasts === "wait" ? WAIT_TIMEOUT_MS : DEFAULT_TIMEOUT_MS);
-    return new ManagedGuest(manager, summary, { context, endMs: performance.now() + timeMs });
+    return new ManagedGuest(manager, summary, { context, endMs: performance.now() + answerMs(command, lasts) });
   } catch (error) {
     manager[Symbol.dispose]();
     throw error;
   }
+}
+
+/** How long the guest's answer to a message is waited for. A bootstrap goes on to wait for it beside the guest's report. */
+function answerMs({ timeoutMs }: CommonOptions, lasts: Lasting): number {
+  if (lasts === "bootstrap") return Math.min(timeoutMs ?? DEFAULT_TIMEOUT_MS, DEFAULT_TIMEOUT_MS);
+  return timeoutMs ?? (lasts === "wait" ? WAIT_TIMEOUT_MS : DEFAULT_TIMEOUT_MS);
 }
 
 class ManagedGuest implements Guest {
@@ -68,7 +76,7 @@ class ManagedGuest implements Guest {
   readonly #manager: Manager;
   readonly #vm: VmSummary;
   readonly #context: Context;
-  /** When the command's time is up, on the clock of `performance.now()`. */
+  /** Till when answers are waited for, on the clock of `performance.now()`. */
   readonly #endMs: number;
   readonly #closing = new AbortController();
 
@@ -129,7 +137,7 @@ class ManagedGuest implements Guest {
       return { method, params, ...(options && sendingFields(options)), ...waiting } as NewMessage;
     });
     const result = deliveredResult(method, receipt);
-    if (result === undefined) return { state: "queued", receipt };
+    if (result === undefined) return { state: "queued", receipt, delivery: () => this.#delivery(method, receipt) };
     return { state: "delivered", result, receipt };
   }
 
@@ -143,7 +151,7 @@ class ManagedGuest implements Guest {
     throw new CommandError("unconfirmed", message, { vm: this.name, messageId, state: receipt.state });
   }
 
-  async watch({ prefix, since, changed, late }: WatchRequest): Promise<never> {
+  async watch({ prefix, since, changed, late, note }: WatchRequest): Promise<never> {
     const signal = AbortSignal.any([this.#manager.signal, this.#closing.signal]);
     const epoch = since?.epoch ?? this.#vm.agent?.epoch;
     try {
@@ -156,7 +164,8 @@ class ManagedGuest implements Guest {
           return this.#context.output.drained();
         },
         note: (text) => {
-          this.#context.output.note(text);
+          if (note === undefined) this.#context.output.note(text);
+          else note(text);
         },
         signal,
       });
@@ -209,6 +218,26 @@ class ManagedGuest implements Guest {
       }
       await pause(RETRY_PAUSE_MS, this.#manager.signal);
     }
+  }
+
+  /** Asked for again and again, so that an answer which was lost on its way is not waited for. */
+  async #delivery<M extends ChangeMethod>(method: M, { messageId }: Receipt): Promise<Result<M> | undefined> {
+    while (!this.#isOver) {
+      try {
+        const query = { waitFor: "delivered", waitMs: DELIVERY_POLL_MS };
+        const receipt = await this.#manager.readLate("getReceipt", { params: { messageId }, query });
+        const result = deliveredResult(method, receipt);
+        if (result !== undefined) return result;
+      } catch (error) {
+        if (!(error instanceof ManagerLostError)) throw error;
+        await pause(RETRY_PAUSE_MS, this.#manager.signal);
+      }
+    }
+    return undefined;
+  }
+
+  get #isOver(): boolean {
+    return this.#manager.signal.aborted || this.#closing.signal.aborted;
   }
 
   async #awaitAcknowledgement(messageId: string): Promise<Receipt> {

@@ -1,6 +1,7 @@
 /** All operations on one database. */
 import type { DatabaseSync } from "node:sqlite";
 import { unreachable } from "../../shared/protocol/errors.ts";
+import { bootstrapEvent } from "../events/bootstrap-events.ts";
 import { guestEvent } from "../events/message-events.ts";
 import { AccountTables } from "./accounts.ts";
 import { AuditTable } from "./audit.ts";
@@ -142,8 +143,11 @@ function keepReceived(
       return { isNew: true, acknowledged: undefined };
     case "acknowledge":
       return { isNew: true, acknowledged: messages.acknowledge(vm.id, message.params, receivedAt) };
-    case "report":
+    case "report": {
+      const event = bootstrapEvent(vm, message.params, receivedAt);
+      if (event !== undefined) log.append([event]);
       return { isNew: true, acknowledged: undefined };
+    }
     default:
       return unreachable(message);
   }
