@@ -5,6 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { delimiter, join } from "node:path";
 import { buildBundles } from "./build.ts";
+import { ensureDebianTree } from "./debian-image.ts";
 import { ensureGuestTools } from "./guest-tools.ts";
 import { ensureTestServers } from "./test-servers.ts";
 import { type Outcome, outcomeOf, secondThoughts, withReport } from "./test-report.ts";
@@ -52,6 +53,7 @@ async function runTier(tier: Tier): Promise<Outcome> {
   if (tier !== "unit") {
     await ensureGuestTools(console.error);
     await ensureTestServers(console.error);
+    if (tier === "vm") await ensureDebianTree(console.error);
     await buildBundles({ outDir: join(root, "dist") });
   }
   return runVitest(tier);

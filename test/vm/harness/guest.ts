@@ -4,7 +4,7 @@ import type { Log } from "../../../scripts/guest-tools.ts";
 import { chooseAccelerator } from "./accelerator.ts";
 import { runCommand } from "./command.ts";
 import { type GuestImage, guestImage } from "./image/guest-image.ts";
-import { type Power, turnOff, turnOn } from "./power.ts";
+import { type Power, turnOff, turnOn, type TurnOnOptions, untilReady } from "./power.ts";
 import { agentPort, GuestFiles, type Hardware, qemuArgs } from "./qemu-args.ts";
 import type { ExecOptions, ExecResult, QgaClient } from "./qga.ts";
 import type { QmpClient } from "./qmp.ts";
@@ -27,24 +27,30 @@ export interface GuestOptions {
   qemuArgs?: string[];
   /** A directory with an agent.js to use instead of the project's own. */
   bundleDir?: string;
+  /** What to start, instead of a guest with little more than Node and busybox, whose agent is started by hand. */
+  image?: GuestImage;
+  /** Until qemu-ga answers. */
+  bootTimeoutMs?: number;
+  /** False: the guest is there as soon as QEMU runs, and `ready` waits for its boot, which is not repeated when it fails. */
+  waitsForBoot?: boolean;
   /** Hears of setup steps and of boots that had to be repeated. */
   log?: Log;
 }
 
-const bootTimeoutMs = 90_000;
+const defaultBootTimeoutMs = 90_000;
 const restoreTimeoutMs = 30_000;
-const shutdownTimeoutMs = 30_000;
+const shutdownTimeoutMs = 60_000;
 /** Emulated machines now and then turn themselves off early in the boot, for no known reason. */
 const bootAttempts = 2;
 
-/** Boots a guest with a fresh root disk; ready means that qemu-ga answers. */
+/** Boots a guest with a fresh root disk; ready means that qemu-ga answers. See also debian/guest.ts. */
 export async function startGuest(options: GuestOptions = {}): Promise<Guest> {
   const log = options.log ?? console.error;
-  const image = await guestImage(log, options.bundleDir);
+  const image = options.image ?? (await guestImage(log, options.bundleDir));
   const files = new GuestFiles(await createTemporaryDirectory());
   await createOverlay(files.overlay, image.rootDisk, "raw");
   const guest = new Guest(image, hardwareOf(options), files, log);
-  return openOrRemove(guest, () => guest.boot());
+  return openOrRemove(guest, () => (options.waitsForBoot === false ? guest.startBoot() : guest.boot()));
 }
 
 /** Goes on where `saveSnapshot` left off, as often as wanted and in about a second; the snapshot stays as it is. */
@@ -78,6 +84,7 @@ function hardwareOf(options: GuestOptions): Hardware {
     hasSerial: options.hasSerial ?? false,
     kernelArgs: [...agentSwitch, ...(options.kernelArgs ?? [])],
     qemuArgs: options.qemuArgs ?? [],
+    bootTimeoutMs: options.bootTimeoutMs ?? defaultBootTimeoutMs,
   };
 }
 
@@ -137,7 +144,7 @@ export class Guest implements AsyncDisposable {
   async boot(): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       try {
-        await this.#turnOn([], bootTimeoutMs);
+        await this.#turnOn([], { timeoutMs: this.#hardware.bootTimeoutMs });
         return;
       } catch (error) {
         if (attempt === bootAttempts) throw error;
@@ -146,9 +153,19 @@ export class Guest implements AsyncDisposable {
     }
   }
 
+  /** Turns the guest on and does not wait for it. */
+  async startBoot(): Promise<void> {
+    await this.#turnOn([], { timeoutMs: this.#hardware.bootTimeoutMs, waitsForBoot: false });
+  }
+
+  /** Waits until qemu-ga answers, after `startBoot`. */
+  async ready(): Promise<void> {
+    await untilReady(this.#on, this.#files, this.#hardware.bootTimeoutMs);
+  }
+
   /** Used by `restoreSnapshot`. */
   async resumeFrom(snapshot: Snapshot): Promise<void> {
-    await this.#turnOn(["-incoming", `exec:cat '${snapshot.memory}'`], restoreTimeoutMs);
+    await this.#turnOn(["-incoming", `exec:cat '${snapshot.memory}'`], { timeoutMs: restoreTimeoutMs });
   }
 
   /** Ends the guest and keeps its state: memory, devices and disk as they are now. */
@@ -165,7 +182,7 @@ export class Guest implements AsyncDisposable {
   /** Runs a program to its end. `argv[0]` is looked up in the guest's PATH. */
   async exec(argv: string[], options: ExecOptions = {}): Promise<ExecResult> {
     const pid = await this.qga.spawn(argv, options.input);
-    return this.qga.waitForExit(pid, options.timeoutMs);
+    return this.qga.waitForExit(pid, options.timeoutMs, options.pollMs);
   }
 
   /** Runs a shell script, throws if it fails, and returns what it printed, without the last newline. */
@@ -277,17 +294,17 @@ export class Guest implements AsyncDisposable {
     return this.#power;
   }
 
-  async #turnOn(extraArgs: string[], timeoutMs: number): Promise<void> {
+  async #turnOn(extraArgs: string[], options: TurnOnOptions): Promise<void> {
     if (this.#power !== undefined) throw new Error("the guest is already on");
     const accelerator = await chooseAccelerator(this.#image);
     const args = [...qemuArgs(accelerator, this.#image, this.#hardware, this.#files), ...extraArgs];
-    this.#power = await turnOn(args, this.#files, timeoutMs);
+    this.#power = await turnOn(args, this.#files, options);
   }
 
   async #untilBootedAgain(trigger: () => Promise<unknown>): Promise<void> {
     const reset = this.qmp.waitForEvent("RESET", undefined, shutdownTimeoutMs);
     trigger().catch(() => undefined); // the answer may get lost in the reset
     await reset;
-    await this.qga.sync(bootTimeoutMs);
+    await this.ready();
   }
 }

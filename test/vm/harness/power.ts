@@ -14,14 +14,29 @@ export interface Power {
   qga: QgaClient;
 }
 
+export interface TurnOnOptions {
+  timeoutMs: number;
+  /** False: the guest is left to boot, and `untilReady` waits for it. */
+  waitsForBoot?: boolean;
+}
+
 /** Starts QEMU and waits until qemu-ga answers; the error quotes what QEMU and the guest's console had to say. */
-export async function turnOn(args: string[], files: GuestFiles, timeoutMs: number): Promise<Power> {
+export async function turnOn(args: string[], files: GuestFiles, options: TurnOnOptions): Promise<Power> {
   const qemu = new QemuProcess(args, files.qemuLog);
   try {
-    return await Promise.race([becomeReady(qemu, files, timeoutMs), failAtExit(qemu)]);
+    return await Promise.race([start(qemu, files, options), failAtExit(qemu)]);
   } catch (error) {
     await qemu.kill();
-    throw new Error(`the guest did not start: ${messageOf(error)}\n${await quoteLogs(files)}`, { cause: error });
+    throw await failedStart(error, files);
+  }
+}
+
+/** Waits until qemu-ga answers; the error quotes as that of `turnOn`, and the guest stays on. */
+export async function untilReady({ qga, qemu }: Power, files: GuestFiles, timeoutMs: number): Promise<void> {
+  try {
+    await Promise.race([qga.sync(timeoutMs), failAtExit(qemu)]);
+  } catch (error) {
+    throw await failedStart(error, files);
   }
 }
 
@@ -31,11 +46,15 @@ export async function turnOff({ qemu, qmp, qga }: Power): Promise<void> {
   qga.close();
 }
 
-async function becomeReady(qemu: QemuProcess, files: GuestFiles, timeoutMs: number): Promise<Power> {
+async function start(
+  qemu: QemuProcess,
+  files: GuestFiles,
+  { timeoutMs, waitsForBoot = true }: TurnOnOptions,
+): Promise<Power> {
   const qmp = await QmpClient.connect(files.socket("qmp"));
   const qga = await QgaClient.connect(files.socket("qga"));
   await startProcessor(qmp, timeoutMs);
-  await qga.sync(timeoutMs);
+  if (waitsForBoot) await qga.sync(timeoutMs);
   // QEMU was told to end at a reset, so that a failing boot is noticed; from here on a guest may reboot
   await qmp.execute("set-action", { reboot: "reset" });
   return { qemu, qmp, qga };
@@ -53,6 +72,10 @@ async function startProcessor(qmp: QmpClient, timeoutMs: number): Promise<void> 
 
 async function failAtExit(qemu: QemuProcess): Promise<never> {
   throw new Error(`QEMU ended with ${await qemu.exited}`);
+}
+
+async function failedStart(cause: unknown, files: GuestFiles): Promise<Error> {
+  return new Error(`the guest did not start: ${messageOf(cause)}\n${await quoteLogs(files)}`, { cause });
 }
 
 async function quoteLogs(files: GuestFiles): Promise<string> {

@@ -15,6 +15,8 @@ export interface Hardware {
   hasSerial: boolean;
   kernelArgs: string[];
   qemuArgs: string[];
+  /** Until qemu-ga answers. */
+  bootTimeoutMs: number;
 }
 
 /** Everything of a guest that lives on the host's disk, all in one private directory. */

@@ -11,6 +11,8 @@ export interface ExecResult {
 export interface ExecOptions {
   input?: string | Buffer;
   timeoutMs?: number;
+  /** How often to ask whether it has ended: asking slows an emulated guest down. */
+  pollMs?: number;
 }
 
 interface ExecStatus {
@@ -76,14 +78,14 @@ export class QgaClient {
   }
 
   /** Waits for the end of a program that `spawn` started; its result can be fetched once. */
-  async waitForExit(pid: number, timeoutMs = 60_000): Promise<ExecResult> {
+  async waitForExit(pid: number, timeoutMs = 60_000, intervalMs = 20): Promise<ExecResult> {
     const status = await waitFor(
       `the end of process ${pid} in the guest`,
       async () => {
         const current = (await this.execute("guest-exec-status", { pid })) as ExecStatus;
         return current.exited && current;
       },
-      { timeoutMs },
+      { timeoutMs, intervalMs },
     );
     return {
       exitCode: status.exitcode ?? 128 + (status.signal ?? 0),

@@ -1,7 +1,8 @@
 /*
- * PID 1 of a test guest, statically linked: takes it from the initrd to the root disk, starts qemu-ga and, when the
- * kernel command line says `vmm_agent="ARGS"`, the agent's supervisor; then reaps, and obeys busybox's poweroff and
- * reboot. In C because a shell script needs seconds for the same on an emulated processor.
+ * PID 1 of a test guest, statically linked: takes it from the initrd to the root disk. When the kernel command line says
+ * `vmm_init=PROGRAM`, that is PID 1 from then on. Otherwise it starts qemu-ga and, when the command line says
+ * `vmm_agent="ARGS"`, the agent's supervisor; then reaps, and obeys busybox's poweroff and reboot. In C because a shell
+ * script needs seconds for the same on an emulated processor.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -60,11 +61,31 @@ static void wait_for_device(const char *path) {
     }
 }
 
+/* Until a system's first boot its machine-id is an empty file, see machine-id(5). */
+static int was_never_booted(void) {
+    struct stat info;
+    return stat("/root/etc/machine-id", &info) == 0 && info.st_size == 0;
+}
+
+/* What a test wants on the disk before its first boot. */
+static void add_files(void) {
+    int status = -1;
+    pid_t pid;
+    if (access("/files", F_OK) < 0 || !was_never_booted()) return;
+    pid = fork();
+    if (pid == 0) {
+        execl("/busybox", "busybox", "cp", "-a", "/files/.", "/root/", NULL);
+        _exit(127);
+    }
+    if (waitpid(pid, &status, 0) < 0 || status != 0) fail("/files");
+}
+
 static void enter_root_disk(void) {
     const char *kept[] = {"/proc", "/sys", "/dev"};
     char target[64];
     wait_for_device("/dev/vda");
     mount_or_fail("/dev/vda", "/root", "ext4", 0);
+    add_files();
     for (int i = 0; i < 3; i++) {
         snprintf(target, sizeof target, "/root%s", kept[i]);
         if (mount(kept[i], target, NULL, MS_MOVE, NULL) < 0) fail(target);
@@ -72,13 +93,25 @@ static void enter_root_disk(void) {
     if (chdir("/root") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0) fail("/root");
 }
 
+static void mount_bundles(void) {
+    wait_for_device("/dev/vdb");
+    mount_or_fail("/dev/vdb", "/usr/lib/vmmessage", "ext4", MS_RDONLY);
+}
+
+/* With the signal mask and the environment that a kernel starts it with. */
+static void become(char *program) {
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    execve(program, (char *[]){program, NULL}, (char *[]){"HOME=/", "TERM=linux", NULL});
+    fail(program);
+}
+
 static void mount_the_rest(void) {
     mount_or_fail("devpts", "/dev/pts", "devpts", 0);
     mount_or_fail("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV);
     mount_or_fail("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV);
     mount_or_fail("tmpfs", "/mnt/tmpfs", "tmpfs", 0);
-    wait_for_device("/dev/vdb");
-    mount_or_fail("/dev/vdb", "/usr/lib/vmmessage", "ext4", MS_RDONLY);
     chmod("/tmp", 01777);
 }
 
@@ -169,6 +202,8 @@ int main(void) {
     mount_or_fail("sysfs", "/sys", "sysfs", 0);
     load_modules();
     enter_root_disk();
+    mount_bundles();
+    if (getenv("vmm_init")) become(getenv("vmm_init"));
     mount_the_rest();
     sethostname("guest", 5);
     setenv("PATH", "/usr/bin", 1);

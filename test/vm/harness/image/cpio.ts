@@ -3,16 +3,18 @@
 export interface ArchiveFile {
   /** Path inside the archive, without a leading slash. Directories come before what is in them. */
   path: string;
-  /** Left out for a directory. */
+  type: keyof typeof typeBits;
+  /** Permissions; 0755 if left out. */
+  mode?: number;
+  /** A file's bytes, or where a link leads to. */
   content?: Buffer;
 }
 
-const directoryMode = 0o040755;
-const fileMode = 0o100755;
+const typeBits = { directory: 0o040000, file: 0o100000, link: 0o120000 };
 
 export function createCpioArchive(files: ArchiveFile[]): Buffer {
-  const entries = files.map(({ path, content }, index) =>
-    encodeEntry(path, index + 1, content === undefined ? directoryMode : fileMode, content ?? Buffer.alloc(0)),
+  const entries = files.map(({ path, type, mode = 0o755, content = Buffer.alloc(0) }, index) =>
+    encodeEntry(path, index + 1, typeBits[type] | mode, content),
   );
   return Buffer.concat([...entries, encodeEntry("TRAILER!!!", 0, 0, Buffer.alloc(0))]);
 }

