@@ -14,7 +14,7 @@ import type { ValueSource } from "../shared/cli/value-sources.ts";
 import { MAX_EVENT_NAME } from "../shared/protocol/limits.ts";
 import { applicationName, period } from "../shared/protocol/message.ts";
 import { version } from "../shared/version.ts";
-import { DESCRIPTION, HELP_AFTER, USAGE } from "./help.ts";
+import { CONFIGURATION_EXAMPLES, DESCRIPTION, HELP_AFTER, USAGE } from "./help.ts";
 import type { DebugLevel } from "./log.ts";
 import { DEFAULT_RUN_DIRECTORY, DEFAULT_STATE_DIRECTORY } from "./paths.ts";
 
@@ -63,7 +63,7 @@ export type Subcommand =
   | { name: "config" | "config enumerate"; target: Target }
   | { name: "config enable" | "config disable"; module: string; target: Target };
 
-type PlainWord = "run" | "doctor" | "check list" | "bootstrap";
+type PlainWord = "run" | "doctor" | "check list";
 
 const EVENT_NAME = new RegExp(`^[A-Z0-9._-]{1,${MAX_EVENT_NAME}}$`);
 
@@ -126,13 +126,20 @@ function addSubcommands(program: Program, chosen: (subcommand: Subcommand) => vo
   );
   plain(check, "list", "check list", "list the applications, by heartbeat and by check, and how they are");
   ofApplication(check, "remove", "check remove", "watch an application no more");
-  plain(program, "bootstrap", "bootstrap", "configure this machine once, when the host has completed its keys");
+  program
+    .command("bootstrap")
+    .description("configure this machine once, when the host has completed its keys")
+    .allowExcessArguments(false)
+    .addHelpText("after", `\n${CONFIGURATION_EXAMPLES}`)
+    .action(() => {
+      chosen({ name: "bootstrap" });
+    });
   addConfigCommands(program, chosen);
 }
 
 /** `config TARGET` runs a target; `config list` and its like are words of their own. */
 function addConfigCommands(program: Program, chosen: (subcommand: Subcommand) => void): void {
-  const help = "\nThe options: agent --help";
+  const help = `\n${CONFIGURATION_EXAMPLES}`;
   const config = program
     .command("config")
     .description("run the configuration modules of a target, or list, enumerate, enable, disable them, or their status")

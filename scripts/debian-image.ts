@@ -13,7 +13,7 @@ const run = promisify(execFile);
 const packages = [
   ...["systemd-sysv", "udev", "dbus", "libpam-systemd", "procps", "iproute2", "curl", "qemu-guest-agent"],
   // what a host configures: a service, logins, and modules that are Python programs
-  ...["nginx-light", "openssh-server", "python3-minimal"],
+  ...["nginx-light", "openssh-server", "python3"],
 ];
 
 const unwantedFiles = ["/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*"];

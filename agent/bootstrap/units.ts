@@ -57,8 +57,9 @@ export class Units {
   }
 
   async #waitsForConfiguration(unit: Properties, signal: AbortSignal): Promise<boolean> {
-    const job = unit.get("Job") ?? "0";
-    if (unit.get("ActiveState") === "inactive" && job !== "0") return true;
+    // Without a job systemctl shows nothing, or none's number.
+    const hasJob = !["", "0", undefined].includes(unit.get("Job"));
+    if (unit.get("ActiveState") === "inactive" && hasJob) return true;
     const predecessors = unit.get("After")?.split(" ") ?? [];
     if (!CONFIGURATION_UNITS.some((name) => predecessors.includes(name))) return false;
     return (await this.#properties(CONFIGURED_TARGET, signal)).get("ActiveState") !== "active";

@@ -20,10 +20,15 @@ export interface RunResult {
 /** Runs `agent` with these arguments to its end. */
 export function runAgentCommand(args: string[], input: string | Buffer = ""): Promise<RunResult> {
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, [agentProgram, ...args], { encoding: "buffer" }, (error, stdout, stderr) => {
-      const exitCode = error === null ? 0 : Number(error.code);
-      resolve({ exitCode, stdout, stderr: stderr.toString() });
-    });
+    const child = execFile(
+      process.execPath,
+      [agentProgram, ...args],
+      { encoding: "buffer" },
+      (error, stdout, stderr) => {
+        const exitCode = error === null ? 0 : Number(error.code);
+        resolve({ exitCode, stdout, stderr: stderr.toString() });
+      },
+    );
     // A command that reads no input may have ended before.
     child.stdin?.on("error", () => undefined);
     child.stdin?.end(input);

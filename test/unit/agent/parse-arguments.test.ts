@@ -75,3 +75,60 @@ test.each([
     expect.objectContaining({ code: "usage", message: expect.stringContaining(says) as string }),
   );
 });
+
+describe("agent bootstrap", () => {
+  test("takes its waiting from --wait, and what else it says from the configuration", () => {
+    expect(commandOf("bootstrap")).toMatchObject({ name: "bootstrap", waitMs: undefined, isWatching: false });
+    expect(commandOf("bootstrap", "--wait", "5m", "--otherwise=defaults")).toMatchObject({
+      waitMs: 300_000,
+      otherwise: "defaults",
+    });
+    expect(commandOf("bootstrap", "--watch", "--config", "/c")).toMatchObject({ isWatching: true, configFile: "/c" });
+  });
+});
+
+describe("agent config", () => {
+  test("runs a target with the keys of the agent, unless another source is named, and so does -s", () => {
+    const plain = { name: "config", target: "cleanup", modules: [], source: { from: "agent" }, isDryRun: false };
+    expect(commandOf("config", "cleanup")).toMatchObject(plain);
+    expect(commandOf("-s", "cleanup")).toMatchObject(plain);
+    expect(commandOf("config", "configure", "--module", "a", "--module=b", "--file", "v.yaml")).toMatchObject({
+      modules: ["a", "b"],
+      source: { from: "file", path: "v.yaml" },
+    });
+    expect(commandOf("config", "configure", "--stdin", "--dry-run")).toMatchObject({
+      source: { from: "stdin" },
+      isDryRun: true,
+    });
+  });
+
+  test("has words of its own", () => {
+    expect(commandOf("config", "list")).toMatchObject({ name: "config list" });
+    expect(commandOf("config", "status", "--json")).toMatchObject({ name: "config status", isJson: true });
+    expect(commandOf("config", "enumerate", "--human-readable")).toMatchObject({
+      name: "config enumerate",
+      target: "configure",
+      isHumanReadable: true,
+    });
+    expect(commandOf("config", "disable", "web", "migrate")).toMatchObject({
+      name: "config disable",
+      module: "web",
+      target: "migrate",
+    });
+  });
+});
+
+test.each([
+  { args: "config", says: "missing required argument 'target'" },
+  { args: "config explode", says: "the targets are configure, unconfigure, reconfigure" },
+  { args: "-s explode", says: "there is no target 'explode'" },
+  { args: "config configure --stdin --file v", says: "three sources of values" },
+  { args: "config enumerate --stdin", says: "--stdin goes with config, not with config enumerate" },
+  { args: "bootstrap --wait soon", says: "bootstrap --wait 'soon' is not a duration" },
+  { args: "bootstrap --otherwise maybe", says: "it is not 'defaults' or 'fail'" },
+  { args: "bootstrap --watch com.", says: "it takes no prefix" },
+  { args: "bootstrap --watch --wait 5", says: "of the first boot" },
+  { args: "bootstrap -l", says: "'list' and 'bootstrap' are two things to do" },
+])("agent $args is refused: $says", ({ args, says }) => {
+  expect(() => parseArguments(args.split(" "))).toThrow(says);
+});

@@ -81,8 +81,8 @@ describe("a unit", () => {
     expect(orders()).toEqual([DEFERRED_VERBS.join(" ")]);
   });
 
-  test("that nobody starts is started and waited for", async () => {
-    unitIs("app.service", { ActiveState: "inactive", Job: "0" });
+  test.each(["0", ""])("that nobody starts (Job=%s) is started and waited for", async (job) => {
+    unitIs("app.service", { ActiveState: "inactive", Job: job });
     expect(await reload()).toBe("done");
   });
 
