@@ -1,4 +1,5 @@
 /** Carries a command out. Each command's file is loaded only when it is asked for. */
+import { CommandError } from "../shared/cli/failure.ts";
 import type { Command } from "./command.ts";
 import type { Context } from "./context.ts";
 import type { CheckCommand } from "./monitor-command.ts";
@@ -27,7 +28,7 @@ export async function runCommand(command: Exclude<Command, CheckCommand>, contex
     case "doctor":
       return (await import("./commands/doctor.ts")).doctor(command, context);
     case "bootstrap":
-      return (await import("./commands/bootstrap.ts")).bootstrap(command, context);
+      return (await besides(() => import("./commands/bootstrap.ts"))).bootstrap(command, context);
     case "fleet":
       return (await import("./commands/fleet.ts")).fleet(command, context);
     case "vms":
@@ -64,5 +65,19 @@ export async function runCommand(command: Exclude<Command, CheckCommand>, contex
       return (await import("./commands/sink.ts")).sink(command, context);
     case "save":
       return (await import("./commands/save.ts")).save(command, context);
+  }
+}
+
+/** A file of this program's bundle, as its loader names one that it does not find: `Cannot find module './yaml.js'`. */
+const MISSING_FILE = /^Cannot find module '\.\/([\w-]+\.js)'/;
+
+/** Loads what takes a further file of the bundle. Throws CommandError (failed) when somebody has copied vmmessage.js alone. */
+async function besides<T>(load: () => Promise<T>): Promise<T> {
+  try {
+    return await load();
+  } catch (error) {
+    const [, file] = MISSING_FILE.exec(error instanceof Error ? error.message : "") ?? [];
+    if (file === undefined) throw error;
+    throw new CommandError("failed", `${file} is not there; it has to lie beside vmmessage.js`, {}, { cause: error });
   }
 }

@@ -3,14 +3,16 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 
-export interface Outcome {
-  passed: number;
-  /** A line each: which test, and the first line of why. */
-  failures: string[];
-  /** Tests that failed, and passed when their file was run again, as in `failures`. */
-  unsteady: string[];
-  /** Files with a failure, relative to the project. */
-  failedFiles: string[];
+/** A test, or what stands for a file or a run that failed without one. */
+export interface TestResult {
+  /** Relative to the project; empty for what is of no file. */
+  file: string;
+  name: string;
+  hasPassed: boolean;
+  /** The first line of why it has not. */
+  why?: string;
+  /** It failed, and passed when its file was run again. */
+  isUnsteady?: boolean;
 }
 
 interface TestFile {
@@ -21,7 +23,7 @@ interface TestFile {
 }
 
 /** Gives the path of a report that is to be written, for as long as `work` takes. */
-export function withReport(work: (path: string) => Outcome): Outcome {
+export function withReport<R>(work: (path: string) => R): R {
   const directory = mkdtempSync(join(tmpdir(), "vmmessage-test-"));
   try {
     return work(join(directory, "report.json"));
@@ -31,52 +33,46 @@ export function withReport(work: (path: string) => Outcome): Outcome {
 }
 
 /** A test that did not run did not pass; and a run that failed with no test to blame has a failure of its own. */
-export function outcomeOf(
-  report: string,
-  { status, root, tier }: { status: number; root: string; tier: string },
-): Outcome {
-  const files = readReport(report);
-  const tests = files.flatMap(({ name, assertionResults }) => {
-    return assertionResults.map((result) => ({ ...result, file: relative(root, name) }));
+export function resultsOf(report: string, { status, root }: { status: number; root: string }): TestResult[] {
+  const results = readReport(report).flatMap((file) => resultsOfFile(file, relative(root, file.name)));
+  const isBlamed = status === 0 || results.some(({ hasPassed }) => !hasPassed);
+  return isBlamed ? results : [...results, { file: "", name: "vitest", hasPassed: false, why: `exit code ${status}` }];
+}
+
+function resultsOfFile({ status, message, assertionResults }: TestFile, file: string): TestResult[] {
+  const results = assertionResults.map((test): TestResult => {
+    if (test.status === "passed") return { file, name: test.fullName, hasPassed: true };
+    return { file, name: test.fullName, hasPassed: false, why: firstLine(test.failureMessages?.[0] ?? "did not run") };
   });
-  const failures = tests
-    .filter((test) => test.status !== "passed")
-    .map(({ file, fullName, failureMessages }) => failureLine(file, fullName, failureMessages?.[0] ?? "did not run"));
-  for (const { name, status: fileStatus, message, assertionResults } of files) {
-    // Its hooks failed, or it could not be loaded.
-    const isBlamed = assertionResults.some((test) => test.status !== "passed");
-    if (fileStatus === "failed" && !isBlamed) failures.push(failureLine(relative(root, name), "the file", message));
-  }
-  if (status !== 0 && failures.length === 0) failures.push(failureLine(tier, "vitest", `exit code ${status}`));
-  return {
-    passed: tests.filter((test) => test.status === "passed").length,
-    failures,
-    unsteady: [],
-    failedFiles: files.filter((file) => file.status === "failed").map(({ name }) => relative(root, name)),
-  };
+  // Its hooks failed, or it could not be loaded.
+  const isBlamed = status !== "failed" || results.some(({ hasPassed }) => !hasPassed);
+  return isBlamed ? results : [...results, { file, name: "(the file)", hasPassed: false, why: firstLine(message) }];
 }
 
-/** The first run with what a second one of its failed files says: each failure that is not there again was unsteady. */
-export function secondThoughts(first: Outcome, second: Outcome): Outcome {
-  const again = new Set(second.failures.map(testOf));
-  const unsteady = first.failures.filter((line) => !again.has(testOf(line)));
-  const news = second.failures.filter((line) => !first.failures.some((earlier) => testOf(earlier) === testOf(line)));
-  return {
-    passed: first.passed + unsteady.length - news.length,
-    failures: second.failures,
-    unsteady,
-    failedFiles: second.failedFiles,
-  };
+export function filesThatFailed(results: readonly TestResult[]): string[] {
+  return [...new Set(results.filter(({ hasPassed }) => !hasPassed).map(({ file }) => file))].filter(Boolean);
 }
 
-const SEPARATOR = ": ";
-
-function failureLine(file: string, test: string, why: string): string {
-  return `${file} > ${test.replaceAll(SEPARATOR, " - ")}${SEPARATOR}${why.trim().split("\n", 1)[0] ?? ""}`;
+/** The first run, its files that were run again as they were then. A file of which the second run says nothing counts as it was. */
+export function secondThoughts(first: readonly TestResult[], second: readonly TestResult[]): TestResult[] {
+  const again = new Set(second.map(({ file }) => file).filter(Boolean));
+  const failed = new Set(first.filter(({ hasPassed }) => !hasPassed).map(idOf));
+  const kept = first.filter(({ file }) => !again.has(file));
+  const replaced = second.map((result) => ({ ...result, isUnsteady: result.hasPassed && failed.has(idOf(result)) }));
+  return [...kept, ...replaced];
 }
 
-function testOf(line: string): string {
-  return line.split(SEPARATOR, 1)[0] ?? line;
+/** `file > test: why` */
+export function lineOf({ file, name, why }: TestResult): string {
+  return [[file, name].filter(Boolean).join(" > "), ...(why === undefined ? [] : [why])].join(": ");
+}
+
+function idOf({ file, name }: TestResult): string {
+  return `${file} > ${name}`;
+}
+
+function firstLine(text: string): string {
+  return text.trim().split("\n", 1)[0] ?? "";
 }
 
 function readReport(path: string): TestFile[] {

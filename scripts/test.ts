@@ -5,10 +5,9 @@
 import { spawnSync } from "node:child_process";
 import { delimiter, join } from "node:path";
 import { buildBundles } from "./build.ts";
-import { ensureDebianTree } from "./debian-image.ts";
 import { ensureGuestTools } from "./guest-tools.ts";
 import { ensureTestServers } from "./test-servers.ts";
-import { type Outcome, outcomeOf, secondThoughts, withReport } from "./test-report.ts";
+import { filesThatFailed, lineOf, resultsOf, secondThoughts, type TestResult, withReport } from "./test-report.ts";
 
 const root = join(import.meta.dirname, "..");
 const binaries = join(root, "node_modules", ".bin");
@@ -27,19 +26,25 @@ const checks: [program: string, ...args: string[]][] = [
 
 async function main(): Promise<void> {
   const chosen = chooseTiers(process.argv.slice(2));
-  const outcomes: Outcome[] = [];
+  const results: TestResult[] = [];
   for (const tier of chosen) {
     const startedAt = performance.now();
     console.error(`\n== ${tier} ==`);
-    outcomes.push(await runTier(tier));
+    results.push(...(await runTier(tier).catch((error: unknown) => notBegun(tier, error))));
     console.error(`== ${tier}: ${((performance.now() - startedAt) / 1000).toFixed(0)} s ==`);
   }
-  for (const line of outcomes.flatMap(({ unsteady }) => unsteady)) console.log(`unsteady: ${line}`);
-  for (const line of outcomes.flatMap(({ failures }) => failures)) console.log(`failed: ${line}`);
-  const passed = outcomes.reduce((sum, outcome) => sum + outcome.passed, 0);
-  const failed = outcomes.reduce((sum, outcome) => sum + outcome.failures.length, 0);
-  process.exitCode = failed === 0 && passed > 0 ? 0 : 1;
-  console.log(`${passed} passed, ${failed} failed`);
+  const failures = results.filter(({ hasPassed }) => !hasPassed);
+  for (const result of results) if (result.isUnsteady) console.log(`unsteady: ${lineOf(result)}`);
+  for (const result of failures) console.log(`failed: ${lineOf(result)}`);
+  const passed = results.length - failures.length;
+  process.exitCode = failures.length === 0 && passed > 0 ? 0 : 1;
+  console.log(`${passed} passed, ${failures.length} failed`);
+}
+
+/** What a tier needs could not be made or installed. */
+function notBegun(tier: Tier, error: unknown): TestResult[] {
+  console.error(error);
+  return [{ file: "", name: `the setup of ${tier}`, hasPassed: false, why: String(error).split("\n", 1)[0] ?? "" }];
 }
 
 function chooseTiers(words: string[]): readonly Tier[] {
@@ -48,32 +53,30 @@ function chooseTiers(words: string[]): readonly Tier[] {
   return words.length === 0 ? tiers : tiers.filter((tier) => words.includes(tier));
 }
 
-async function runTier(tier: Tier): Promise<Outcome> {
+async function runTier(tier: Tier): Promise<TestResult[]> {
   if (tier === "check") return runChecks();
   if (tier !== "unit") {
     await ensureGuestTools(console.error);
     await ensureTestServers(console.error);
-    if (tier === "vm") await ensureDebianTree(console.error);
     await buildBundles({ outDir: join(root, "dist") });
   }
   return runVitest(tier);
 }
 
-function runChecks(): Outcome {
-  const failures = checks.filter(([program, ...args]) => run(program, args) !== 0).map(([program]) => program);
-  return { passed: checks.length - failures.length, failures, unsteady: [], failedFiles: [] };
+function runChecks(): TestResult[] {
+  return checks.map(([program, ...args]) => ({ file: "", name: program, hasPassed: run(program, args) === 0 }));
 }
 
 /** A few files that failed are run once more, alone: what passes then is told apart from what is broken. */
-function runVitest(tier: Tier): Outcome {
+function runVitest(tier: Tier): TestResult[] {
   const first = vitest(tier, []);
-  const files = first.failedFiles;
+  const files = filesThatFailed(first);
   if (files.length === 0 || files.length > MAX_FILES_AGAIN) return first;
   console.error(`\n== ${tier}, again: ${files.join(" ")} ==`);
   return secondThoughts(first, vitest(tier, files));
 }
 
-function vitest(tier: Tier, files: readonly string[]): Outcome {
+function vitest(tier: Tier, files: readonly string[]): TestResult[] {
   return withReport((report) => {
     const status = run("vitest", [
       "run",
@@ -86,7 +89,7 @@ function vitest(tier: Tier, files: readonly string[]): Outcome {
       `--outputFile=${report}`,
       ...files,
     ]);
-    return outcomeOf(report, { status, root, tier });
+    return resultsOf(report, { status, root });
   });
 }
 

@@ -20,6 +20,15 @@ export const MAX_MODULES = 64;
 export const MAX_REPORTED_LINES = 20;
 export const MAX_LINE_LENGTH = 200;
 
+/** Of them, those that the report's key shows. */
+export const MAX_SHOWN_LINES = 3;
+
+/**
+ * What the report takes of a cache at least, in bytes of its value: a host that follows a run sets the key to something of
+ * this size together with the others, so that a cache without room for a report refuses the set.
+ */
+export const REPORT_ROOM = 600;
+
 /** What a module's results take in its report, as JSON, in UTF-16 code units. */
 export const MAX_RESULTS_LENGTH = 2048;
 
@@ -53,8 +62,10 @@ const run = {
   target,
   /** The instance that is configured; null where the machine has nothing that tells it from others. */
   instance: z.nullable(text),
-  /** The value of the commit that began it; null for a run that none began. */
+  /** The value of the commit that began it; null for a run that none began, and where the value may be a secret. */
   commit: z.nullable(text),
+  /** The messageId of the change that set the commit: whose run it is. */
+  messageId: z.nullable(text),
 };
 
 const runReport = z.object({
@@ -63,7 +74,7 @@ const runReport = z.object({
   state: z.enum(["waiting", "running", "ok", "error"]),
   startedAt: z.iso.datetime(),
   durationMs: z.optional(durationMs),
-  /** In their order. Left out with `shortened`: those that ended well. */
+  /** In their order. With `shortened`, those that ended well are left out, and perhaps all. */
   modules: z
     .array(
       z.object({
@@ -72,6 +83,8 @@ const runReport = z.object({
         durationMs: z.optional(durationMs),
         /** Why it failed, or why it was skipped: one line. */
         reason: z.optional(z.string().check(z.maxLength(MAX_LINE_LENGTH))),
+        /** What it printed last, where it failed; more of it is in its `bootstrap.module`. */
+        lines: z.optional(z.array(z.string().check(z.maxLength(MAX_LINE_LENGTH))).check(z.maxLength(MAX_SHOWN_LINES))),
       }),
     )
     .check(z.maxLength(MAX_MODULES)),

@@ -1,7 +1,7 @@
 /** Configuration files of the daemons: JSON, from unknown to a frozen object in one place, all problems reported at once. */
 import { readFileSync } from "node:fs";
 import * as z from "zod/mini";
-import { parseDuration } from "./cli/duration.ts";
+import { MAX_TIMEOUT_MS, parseDuration } from "./cli/duration.ts";
 import { describeIssues } from "./protocol/message.ts";
 
 const MODE = /^0?[0-7]{3}$/;
@@ -26,6 +26,9 @@ export const durationMs = z.pipe(
     return z.NEVER;
   }),
 );
+
+/** A duration that a timer can wait for. */
+export const timeoutMs = durationMs.check(z.maximum(MAX_TIMEOUT_MS, "is longer than 24 days"));
 
 /** The file says something that cannot be meant. */
 export class ConfigError extends Error {

@@ -7,19 +7,24 @@ import {
   type BootstrapReport,
   REPORT_KEY,
 } from "../../shared/bootstrap.ts";
+import { CommandError } from "../../shared/cli/failure.ts";
+import { DEFAULT_TIMEOUT_MS } from "../../shared/client.ts";
 import { type KeyBatch, KeyWatcher } from "../../shared/key-watcher.ts";
 import { listAll } from "../../shared/list-all.ts";
 import { RequestError } from "../../shared/protocol/errors.ts";
 import { newMessageId } from "../../shared/random.ts";
 import { connectInTime, undefinedIfAborted, withAgent } from "../local-client.ts";
 import { identityOf, type KeySnapshot, readKeys } from "./key-snapshot.ts";
-import { shortened } from "./run-state.ts";
 
 /** How soon to ask again an agent that went away before it had answered. */
 const ASK_AGAIN_MS = 200;
 
+/** What an agent gets that did not answer the last time: a run has many steps. */
+const IMPATIENT_TIMEOUT_MS = 500;
+
 export class AgentDoor {
   readonly #socketPath: string;
+  #timeoutMs = DEFAULT_TIMEOUT_MS;
 
   constructor(socketPath: string) {
     this.#socketPath = socketPath;
@@ -35,27 +40,28 @@ export class AgentDoor {
     await this.#with((client) => client.read("get", { key }));
   }
 
-  /** Erases those of the keys that are still as they were set when the snapshot was taken. */
-  async erase(keys: readonly string[], snapshot: KeySnapshot): Promise<void> {
-    if (keys.length === 0) return;
-    const used = new Set(snapshot.entries.filter(({ key }) => keys.includes(key)).map(identityOf));
+  /** Erases the keys that are still as they were set: by what {@link identityOf} tells. Throws where that is not possible now. */
+  async erase(identities: readonly string[]): Promise<void> {
     await this.#with(async (client) => {
       const { epoch, revision, entries } = await listAll(client);
-      const erased = entries.filter((entry) => used.has(identityOf(entry))).map(({ key }) => key);
-      if (erased.length === 0) return;
+      const keys = entries.filter((entry) => identities.includes(identityOf(entry))).map(({ key }) => key);
+      if (keys.length === 0) return;
       const condition = { ifEpoch: epoch, ifRevision: revision };
-      await client.change("delete", { messageId: newMessageId(), keys: erased, ...condition });
+      await client.change("delete", { messageId: newMessageId(), keys, ...condition });
     });
   }
 
   /** Shows the run under its key: less of it where the cache has no room for all. Throws when there is none at all. */
   async show(report: BootstrapReport): Promise<void> {
-    try {
-      await this.#setReport(report);
-    } catch (error) {
-      if (!(error instanceof RequestError) || error.code !== "over-limit") throw error;
-      await this.#setReport(shortened(report));
+    for (const shown of [report, shortened(report)]) {
+      try {
+        await this.#setReport(shown);
+        return;
+      } catch (error) {
+        if (!(error instanceof RequestError) || error.code !== "over-limit") throw error;
+      }
     }
+    await this.#setReport({ ...shortened(report), modules: [] });
   }
 
   /** Queues a report for the host. The same id twice has one effect. */
@@ -90,7 +96,20 @@ export class AgentDoor {
     await this.#with((client) => client.change("set", { messageId: newMessageId(), entries }));
   }
 
-  #with<R>(work: Parameters<typeof withAgent<R>>[1]): Promise<R> {
-    return withAgent({ socketPath: this.#socketPath, timeoutMs: undefined }, work);
+  async #with<R>(work: Parameters<typeof withAgent<R>>[1]): Promise<R> {
+    try {
+      const result = await withAgent({ socketPath: this.#socketPath, timeoutMs: this.#timeoutMs }, work);
+      this.#timeoutMs = DEFAULT_TIMEOUT_MS;
+      return result;
+    } catch (error) {
+      if (error instanceof CommandError) this.#timeoutMs = IMPATIENT_TIMEOUT_MS;
+      throw error;
+    }
   }
+}
+
+/** What went well can be left out, and what was printed. */
+function shortened({ modules, ...report }: BootstrapReport): BootstrapReport {
+  const left = modules.filter(({ state }) => state !== "ok");
+  return { ...report, modules: left.map((module) => ({ ...module, lines: undefined })), shortened: true };
 }

@@ -3,10 +3,10 @@ import type { Target } from "../../shared/bootstrap.ts";
 import { usageError } from "../../shared/cli/failure.ts";
 import type { BootstrapConfig } from "./config.ts";
 import { commitOf } from "./key-snapshot.ts";
+import { assertComplete, declaredBy, visibleValues, withSecretsMarked } from "./declared.ts";
 import { secretMask } from "./mask-secrets.ts";
-import { type ConfigModule, ModuleError, type Values } from "./module.ts";
+import { type ConfigModule, ModuleError, type ModuleRun, type Parameter, type Values } from "./module.ts";
 import { type RunEnd, type RunEnvironment, Runs } from "./one-run.ts";
-import { parametersOf, visibleValues } from "./runner.ts";
 
 export interface ByHand {
   target: Target;
@@ -35,10 +35,11 @@ export async function runByHand(
   return runs.alone(async () => {
     const { values, snapshot } = await valuesFor(modules, environment, byHand);
     const commit = snapshot && commitOf(snapshot.entries, commitKeys);
+    const isPart = only.length > 0;
     // A part of a target, or the last thing that a template sees, is nobody else's news.
-    const isSilent = only.length > 0 || target === "cleanup";
+    const isSilent = isPart || target === "cleanup";
     const reporter = isSilent ? runs.silentReporter(target) : runs.reporter(target);
-    return runs.run({ target, modules, values, snapshot, commit, isPart: only.length > 0 }, reporter);
+    return runs.run({ target, modules, values, snapshot, commit, isPart, isSilent }, reporter);
   });
 }
 
@@ -47,17 +48,26 @@ export async function preview(environment: RunEnvironment, byHand: ByHand): Prom
   const { target } = byHand;
   const modules = await chosenModules(environment, byHand);
   const { values } = await valuesFor(modules, environment, byHand);
+  const declared = await declaredBy(modules, target, environment.signal);
+  const marked = withSecretsMarked(values, declared);
   const previews: Preview[] = [];
-  for (const module of modules) previews.push(await previewOf(module, target, values, environment.signal));
+  for (const module of modules) {
+    const parameters = declared.get(module) ?? [];
+    previews.push(await previewOf(module, { target, parameters, values: marked, signal: environment.signal }));
+  }
   return previews;
 }
 
-async function previewOf(module: ConfigModule, target: Target, all: Values, signal: AbortSignal): Promise<Preview> {
-  let mask = secretMask(all);
+async function previewOf(
+  module: ConfigModule,
+  { parameters, values, ...run }: ModuleRun & { parameters: readonly Parameter[] | Error },
+): Promise<Preview> {
+  const mask = secretMask(values);
   try {
-    const { values } = visibleValues(all, await parametersOf(module, target, signal));
-    mask = secretMask(new Map([...all, ...values]));
-    const lines = await module.preview({ target, values, signal });
+    if (parameters instanceof Error) throw parameters;
+    const { values: visible } = visibleValues(values, parameters);
+    assertComplete(parameters, visible);
+    const lines = await module.preview({ ...run, values: visible });
     return { module: module.name, lines: lines.map(mask) };
   } catch (error) {
     if (!(error instanceof ModuleError)) throw error;

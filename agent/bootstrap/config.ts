@@ -1,7 +1,7 @@
 /** How this machine is configured from keys: /etc/vmmessage/bootstrap.json, and what it means when it does not say. */
 import * as z from "zod/mini";
 import { COMMIT_KEY } from "../../shared/bootstrap.ts";
-import { absolutePath, checkConfig, durationMs, readConfigFile } from "../../shared/config-file.ts";
+import { absolutePath, checkConfig, readConfigFile, timeoutMs } from "../../shared/config-file.ts";
 import { key } from "../../shared/protocol/message.ts";
 
 export const DEFAULT_BOOTSTRAP_FILE = "/etc/vmmessage/bootstrap.json";
@@ -15,13 +15,13 @@ const bootstrapFile = z.strictObject({
   /** Any of these keys, set anew, means that all the others are there. */
   commitKeys: z._default(z.array(key).check(z.minLength(1)), [COMMIT_KEY, ORACLE_COMMIT_KEY]),
   /** At a first boot: how long to wait for a commit. */
-  wait: z._default(durationMs, 300_000),
+  wait: z._default(timeoutMs, 300_000),
   /** When none has come by then: configure with what is there and with defaults, or fail. */
   otherwise: z._default(z.enum(["defaults", "fail"]), "fail"),
   /** Afterwards: what has the modules of `reconfigure` run; `change` is any key that the host sets or deletes. */
   reconfigureOn: z._default(z.enum(["commit", "change"]), "commit"),
   /** How long the keys have to be quiet before that. */
-  debounce: z._default(durationMs, 2_000),
+  debounce: z._default(timeoutMs, 2_000),
 });
 
 export type BootstrapConfig = Readonly<z.infer<typeof bootstrapFile>>;

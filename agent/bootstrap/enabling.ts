@@ -23,8 +23,12 @@ export class Enabling {
   /** Throws ConfigError when the file cannot be understood: what it disables must not run. Throws the system's error when it cannot be read. */
   static async open(stateDirectory: string): Promise<Enabling> {
     const file = new DurableFile(join(stateDirectory, "bootstrap", "disabled.json"));
-    const disabled = parseDisabled(await file.read(), file.path);
-    return new Enabling(new DurableState(disabled, (state) => file.replace(format(state))));
+    const disabled = parseDisabled(await file.peek(), file.path);
+    const save = async (state: Disabled): Promise<void> => {
+      await file.makeDirectory();
+      await file.replace(format(state));
+    };
+    return new Enabling(new DurableState(disabled, save));
   }
 
   isEnabled(module: string, target: Target): boolean {

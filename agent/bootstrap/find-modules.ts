@@ -10,6 +10,7 @@ import { readBeginning } from "./read-beginning.ts";
 import { MAX_HEADER_BYTES, readPluginHeader } from "./scripts/plugin-header.ts";
 import { ScriptModule } from "./scripts/script-module.ts";
 import { loadTemplate } from "./templates/load-template.ts";
+import { SecretFiles } from "./templates/secret-files.ts";
 import { trustProblem } from "./trusted-path.ts";
 
 /** Longer than any template that a person wrote. Not measured. */
@@ -28,6 +29,8 @@ export interface FindModulesOptions {
   builtin: readonly ConfigModule[];
   /** Where Python scripts find the package `templateconfig`. */
   pythonDirectory: string;
+  /** Where templates note which files hold secrets; without, they do not. */
+  stateDirectory?: string;
 }
 
 /** A file or directory that is left out; `reason` is a sentence that names it. */
@@ -93,12 +96,16 @@ async function addModuleAt(path: string, options: FindModulesOptions, found: Fou
 }
 
 /** Undefined for what is no module. */
-async function moduleAt(path: string, { pythonDirectory }: FindModulesOptions): Promise<ConfigModule | undefined> {
+async function moduleAt(path: string, options: FindModulesOptions): Promise<ConfigModule | undefined> {
   const kind = kindOf(path, await stat(path));
   if (kind === undefined) return undefined;
   const problem = await trustProblem(path);
   if (problem !== undefined) throw new ModuleError(problem);
-  if (kind === "template") return loadTemplate(path, await templateText(path));
+  const { pythonDirectory, stateDirectory } = options;
+  if (kind === "template") {
+    const secretFiles = stateDirectory === undefined ? undefined : new SecretFiles(stateDirectory);
+    return loadTemplate(path, await templateText(path), { secretFiles });
+  }
   const header = readPluginHeader(path, (await readBeginning(path, MAX_HEADER_BYTES)).toString());
   return new ScriptModule({ path, header, pythonDirectory });
 }

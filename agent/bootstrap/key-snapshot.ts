@@ -5,7 +5,7 @@ import { listAll } from "../../shared/list-all.ts";
 import type { Client } from "../../shared/client.ts";
 import type { WireEntry } from "../../shared/protocol/message.ts";
 import { fromWireValue } from "../../shared/protocol/value.ts";
-import { COMMIT_KEY } from "../../shared/bootstrap.ts";
+import { COMMIT_KEY, REPORT_KEY } from "../../shared/bootstrap.ts";
 import type { GivenValue, Values } from "./module.ts";
 
 /** Keys that change this often while they are read change all the time. */
@@ -17,6 +17,8 @@ export interface Commit {
   key: string;
   /** Null where the value itself may be a secret: that of a key which is more than a commit. */
   value: string | null;
+  /** Of the change that set it. */
+  messageId: string | null;
   /** The same only for the same setting of the key. */
   identity: string;
 }
@@ -62,14 +64,16 @@ async function secretOf({ key, revision }: WireEntry, client: Client): Promise<W
   }
 }
 
-/** The first of these keys that is set. */
+/** The one of these keys that was set last; the first of those that were set together. */
 export function commitOf(entries: readonly WireEntry[], commitKeys: readonly string[]): Commit | undefined {
-  const [entry] = commitKeys.flatMap((key) => entries.find((candidate) => candidate.key === key) ?? []);
+  const set = commitKeys.flatMap((key) => entries.find((candidate) => candidate.key === key) ?? []);
+  const [entry] = set.toSorted((one, other) => other.revision - one.revision);
   if (entry === undefined) return undefined;
   const isPlain = entry.key === COMMIT_KEY && entry.secret !== true && entry.value !== undefined;
   return {
     key: entry.key,
     value: isPlain ? (entry.value ?? "").slice(0, MAX_COMMIT_LENGTH).toWellFormed() : null,
+    messageId: entry.messageId ?? null,
     identity: identityOf(entry),
   };
 }
@@ -82,7 +86,7 @@ export function identityOf({ key, messageId = "", setAt }: WireEntry): string {
 /** The same as long as the host sets and deletes nothing; keys that were `erased` since count as gone. */
 export function fingerprint({ entries }: KeySnapshot, erased: readonly string[] = []): string {
   const identities = entries
-    .filter(({ key, setBy }) => setBy === "host" && !erased.includes(key))
+    .filter(({ key, setBy }) => setBy === "host" && key !== REPORT_KEY && !erased.includes(key))
     .map(identityOf)
     .sort();
   return createHash("sha256").update(JSON.stringify(identities)).digest("hex");

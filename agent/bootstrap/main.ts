@@ -1,6 +1,6 @@
 /** `agent bootstrap` and `agent config`: the entry of a bundle of its own, which no other command loads. */
 import { readFileSync } from "node:fs";
-import type { Target } from "../../shared/bootstrap.ts";
+import type { BootstrapReport, Target } from "../../shared/bootstrap.ts";
 import { asFailure, CommandError, usageError } from "../../shared/cli/failure.ts";
 import type { Output } from "../../shared/cli/output.ts";
 import type { Asking } from "../../shared/cli/password-reader.ts";
@@ -20,6 +20,7 @@ import { builtinModules } from "./builtin/index.ts";
 import { type ByHand, preview, runByHand } from "./by-hand.ts";
 import { type BootstrapConfig, readBootstrapConfig } from "./config.ts";
 import { startConfiguredTarget } from "./configured-target.ts";
+import { declaredBy, parametersIn } from "./declared.ts";
 import { Enabling } from "./enabling.ts";
 import { enumerate, enumerationJson, enumerationLines } from "./enumerate.ts";
 import { findModules, type FoundModules } from "./find-modules.ts";
@@ -27,7 +28,7 @@ import { firstBoot } from "./first-boot.ts";
 import type { ConfigModule } from "./module.ts";
 import { type RunEnvironment, Runs } from "./one-run.ts";
 import { moduleLine, reportLines, runLine } from "./report-lines.ts";
-import { declaredParameters, inOrder, type ModuleEnd } from "./runner.ts";
+import { inOrder, type ModuleEnd } from "./runner.ts";
 import { SHIPPED_PYTHON_DIRECTORY } from "./scripts/script-module.ts";
 import { askValues } from "./values/ask-values.ts";
 import { readValues } from "./values/read-values.ts";
@@ -61,7 +62,8 @@ export async function configure(command: ConfigurationCommand, context: Context)
 
 class Configuration {
   readonly #context: Context;
-  readonly #config: BootstrapConfig;
+  readonly #configFile: string | undefined;
+  #readConfig: BootstrapConfig | undefined;
   readonly #environment: RunEnvironment;
   readonly #isJson: boolean;
 
@@ -70,7 +72,7 @@ class Configuration {
     const { stateDirectory, runDirectory, socketPath, isJson } = command;
     this.#context = context;
     this.#isJson = isJson;
-    this.#config = readBootstrapConfig(command.configFile);
+    this.#configFile = command.configFile;
     this.#environment = {
       door: new AgentDoor(socketPath),
       stateDirectory,
@@ -85,6 +87,11 @@ class Configuration {
       },
       signal: interrupt,
     };
+  }
+
+  /** Throws ConfigError. */
+  get #config(): BootstrapConfig {
+    return (this.#readConfig ??= readBootstrapConfig(this.#configFile));
   }
 
   carryOut(command: ConfigurationCommand): Promise<void> {
@@ -108,9 +115,10 @@ class Configuration {
   }
 
   async #firstBoot({ waitMs, otherwise }: BootstrapCommand): Promise<void> {
-    const { commitKeys } = this.#config;
-    const config = { commitKeys, wait: waitMs ?? this.#config.wait, otherwise: otherwise ?? this.#config.otherwise };
-    const end = await firstBoot(this.#environment, config);
+    const end = await firstBoot(this.#environment, () => {
+      const config = this.#config;
+      return { ...config, wait: waitMs ?? config.wait, otherwise: otherwise ?? config.otherwise };
+    });
     if (end.type === "already") {
       this.#context.output.note("this machine is configured already");
       return;
@@ -123,18 +131,14 @@ class Configuration {
   }
 
   async #watch(): Promise<void> {
-    const { output, interrupt } = this.#context;
+    const { output } = this.#context;
     await watch({
       environment: this.#environment,
       config: this.#config,
       ran: async (report) => {
         if (this.#isJson) output.json(report);
         else output.note(runLine(report));
-        if (report.target !== "configure" || report.state !== "ok") return;
-        // Whatever waits for a machine that is configured: its first boot gave up before the commit came.
-        await startConfiguredTarget(interrupt).catch((error: unknown) => {
-          output.note((error as Error).message);
-        });
+        await this.#reach(report);
       },
     });
   }
@@ -143,6 +147,15 @@ class Configuration {
     const { report, ends } = await runByHand(this.#environment, this.#byHand(command), this.#config);
     if (this.#isJson) this.#context.output.json({ ...report, modules: ends });
     if (report.state === "error") throw new CommandError("failed", runLine(report));
+    if (command.modules.length === 0) await this.#reach(report);
+  }
+
+  /** Whatever waits for a machine that is configured: perhaps its first boot gave up before the commit came. */
+  async #reach({ target, state }: BootstrapReport): Promise<void> {
+    if (target !== "configure" || state !== "ok") return;
+    await startConfiguredTarget(this.#context.interrupt).catch((error: unknown) => {
+      this.#context.output.note((error as Error).message);
+    });
   }
 
   async #preview(command: ConfigCommand): Promise<void> {
@@ -172,7 +185,9 @@ class Configuration {
         return {
           target,
           only,
-          given: async (modules) => askValues(await declaredParameters(modules, target, interrupt), this.#context),
+          given: async (modules) => {
+            return askValues(parametersIn(await declaredBy(modules, target, interrupt)), this.#context);
+          },
         };
       default:
         return unreachable(source);
@@ -238,7 +253,8 @@ class Configuration {
   }
 
   #find(): Promise<FoundModules> {
-    const options = { builtin: builtinModules(), pythonDirectory: SHIPPED_PYTHON_DIRECTORY };
+    const { stateDirectory } = this.#environment;
+    const options = { builtin: builtinModules(), pythonDirectory: SHIPPED_PYTHON_DIRECTORY, stateDirectory };
     return findModules(this.#config.directories, options);
   }
 

@@ -80,6 +80,9 @@ export interface ConfigModule {
 /** Not measured: package managers and databases take their time. */
 export const DEFAULT_MODULE_TIMEOUT_MS = 300_000;
 
+/** Nothing that a boot waits for takes longer. Not measured; a timer of Node's ends at 24 days. */
+export const MAX_MODULE_TIMEOUT_MS = 24 * 3_600_000;
+
 /** A module's place when its file says none: in the middle. */
 export const DEFAULT_ORDER = 50;
 

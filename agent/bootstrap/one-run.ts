@@ -1,17 +1,20 @@
 /** One run of a target, from its record on the disk to its last word: what first boot, the watch and `agent config` share. */
-import { join } from "node:path";
 import type { BootstrapReport, Target } from "../../shared/bootstrap.ts";
-import { CommandError } from "../../shared/cli/failure.ts";
-import { listenUnixSocket, SocketInUseError } from "../channel/unix-listener.ts";
 import type { AgentDoor } from "./agent-door.ts";
-import { type Commit, fingerprint, type KeySnapshot } from "./key-snapshot.ts";
+import { declaredBy, namesOf, parametersIn } from "./declared.ts";
+import { type Commit, fingerprint, identityOf, type KeySnapshot } from "./key-snapshot.ts";
 import type { ConfigModule, Values } from "./module.ts";
+import { PATIENCE_MS, patiently } from "./patiently.ts";
 import { type Audience, Reporter, tellEnd } from "./reporter.ts";
+import { withRunLock } from "./run-lock.ts";
 import { type ModuleEnd, runModules } from "./runner.ts";
 import { type RunState, RunStateFile } from "./run-state.ts";
 
 /** Times that a run may be cut short, by a module that reboots for instance, before it counts as failed. */
 export const MAX_ATTEMPTS = 3;
+
+/** For all modules together: a boot that waits for them comes to its end. vmmessage-bootstrap.service has longer. Not measured. */
+export const RUN_LIMIT_MS = 3_600_000;
 
 const nobody: Audience = { show: () => Promise.resolve(), tell: () => Promise.resolve() };
 
@@ -39,6 +42,8 @@ export interface Work {
   commit: Commit | undefined;
   /** Not all of the target's modules: what is on record stays as it is. */
   isPart?: boolean;
+  /** Nobody is told, and how the last run went stays on record. */
+  isSilent?: boolean;
 }
 
 export interface RunEnd {
@@ -61,44 +66,36 @@ export class Runs {
 
   reporter(target: Target): Reporter {
     const { door, instance, note } = this.#environment;
-    return new Reporter(door, { target, instance, commit: null }, note);
+    return new Reporter(door, { target, instance }, note);
   }
 
   /** For a run that is nobody else's news. */
   silentReporter(target: Target): Reporter {
     const { instance, note } = this.#environment;
-    return new Reporter(nobody, { target, instance, commit: null }, note);
+    return new Reporter(nobody, { target, instance }, note);
   }
 
-  /** Lets no other run begin until `work` is done. Throws CommandError (held). */
+  /** Lets no other run begin until `work` is done, and first does what an earlier one left to do. Throws CommandError (held). */
   async alone<R>(work: () => Promise<R>): Promise<R> {
-    const path = join(this.#environment.runDirectory, "bootstrap.lock");
-    const lock = await listenUnixSocket(path, { mode: 0o600 }).catch((error: unknown) => {
-      if (!(error instanceof SocketInUseError)) throw error;
-      throw new CommandError("held", "this machine is being configured already; try again when that is done");
+    return withRunLock(this.#environment.runDirectory, async () => {
+      await this.#finishEarlier();
+      return work();
     });
-    try {
-      return await work();
-    } finally {
-      lock.close();
-    }
   }
 
   /** Runs the modules. What is acknowledged on the host's side is on the disk before. Throws when interrupted. */
   async run(work: Work, reporter: Reporter): Promise<RunEnd> {
-    const { signal, ended } = this.#environment;
-    const { target, modules, values, commit } = work;
-    reporter.isFor(commit?.value ?? null);
+    const { signal } = this.#environment;
+    const { target, modules, values, commit, isPart = false } = work;
+    reporter.isFor(commit);
     const state = await this.state();
     const attempts = state.underway?.commit === (commit?.identity ?? null) ? state.underway.attempts : 0;
     if (attempts >= MAX_ATTEMPTS) {
       return this.#giveUp(`it was interrupted ${attempts} times, and is tried again with a new commit`, work, reporter);
     }
+    const underway = { target, commit: commit?.identity ?? null, attempts: attempts + 1 };
     try {
-      await this.#file.save({
-        ...state,
-        underway: { target, commit: commit?.identity ?? null, attempts: attempts + 1 },
-      });
+      await this.#file.save({ ...state, underway: isPart ? state.underway : underway });
     } catch (error) {
       return this.#giveUp(`nothing was done: ${(error as Error).message}`, work, reporter);
     }
@@ -107,25 +104,32 @@ export class Runs {
       target,
       modules,
       values,
+      limitMs: RUN_LIMIT_MS,
       signal,
       started: (module) => reporter.moduleBegun(module),
       ended: async (end) => {
-        ended(end);
+        this.#environment.ended(end);
         await reporter.moduleEnded(end);
       },
+    }).catch(async (error: unknown) => {
+      if (signal.aborted) await reporter.interrupted();
+      throw error;
     });
-    await this.#erase(usedSecrets, work);
+    const toErase = [...state.toErase, ...(await this.#identitiesToErase(usedSecrets, work))];
     const isOk = ends.every(({ outcome }) => outcome !== "error");
     const report = reporter.conclude(isOk ? "ok" : "error");
-    await this.#conclude({ ...state, ...consequences(work, isOk, usedSecrets), underway: null }, report, reporter);
+    const left = (await this.#erase(toErase)) ? [] : toErase;
+    const ended = { ...consequences(work, isOk, usedSecrets), toErase: left };
+    const next = { ...state, ...ended, underway: isPart ? state.underway : null };
+    await this.#conclude(next, report, reporter, work.isSilent);
     return { report, ends };
   }
 
-  /** A run that comes to its end before any module has begun. */
+  /** A run that comes to its end before any module has begun. Interruptions stay counted: only another commit is another run. */
   async #giveUp(reason: string, work: Work, reporter: Reporter): Promise<RunEnd> {
     const report = reporter.conclude("error", reason);
     const state = await this.state();
-    await this.#conclude({ ...state, ...consequences(work, false, []), underway: null }, report, reporter);
+    await this.#conclude({ ...state, ...consequences(work, false, []) }, report, reporter, work.isSilent);
     return { report, ends: [] };
   }
 
@@ -136,16 +140,28 @@ export class Runs {
     return report;
   }
 
-  /** The end of an earlier run, told when its last word may have been lost with the power. */
-  async tellEarlierEnd(): Promise<void> {
+  /** Whether all that the last run had to do and to tell is done and told. */
+  async isFinished(): Promise<boolean> {
+    const { isTold, toErase } = await this.state();
+    return isTold && toErase.length === 0;
+  }
+
+  /** What the power or an agent that was away kept an earlier run from: its last word, and the end of its secrets. */
+  async #finishEarlier(): Promise<void> {
     const { door, note } = this.#environment;
-    const state = await this.state();
-    if (state.isTold || state.last === null) return;
-    if (await tellEnd(door, state.last, note)) await this.#save({ ...state, isTold: true });
+    const state = await this.state().catch(() => undefined);
+    if (state === undefined || (state.isTold && state.toErase.length === 0)) return;
+    const isTold = state.isTold || state.last === null || (await tellEnd(door, state.last, note));
+    const isErased = state.toErase.length === 0 || (await this.#erase(state.toErase));
+    await this.#save({ ...state, isTold, toErase: isErased ? [] : state.toErase });
   }
 
   /** First on the disk, so that it will be told whatever happens. */
-  async #conclude(state: RunState, report: BootstrapReport, reporter: Reporter): Promise<void> {
+  async #conclude(state: RunState, report: BootstrapReport, reporter: Reporter, isSilent = false): Promise<void> {
+    if (isSilent) {
+      await this.#save(state);
+      return;
+    }
     await this.#save({ ...state, last: report, isTold: false });
     if (await reporter.ended()) await this.#save({ ...state, last: report, isTold: true });
   }
@@ -157,11 +173,29 @@ export class Runs {
     });
   }
 
-  async #erase(keys: readonly string[], { snapshot }: Work): Promise<void> {
-    if (snapshot === undefined) return;
-    await this.#environment.door.erase(keys, snapshot).catch((error: unknown) => {
-      this.#environment.note(`secrets were not erased from the cache: ${(error as Error).message}`);
-    });
+  /** The secrets that a whole run has used, but for those that a module of any target wants to be kept. */
+  async #identitiesToErase(used: readonly string[], { snapshot, isPart = false }: Work): Promise<string[]> {
+    if (snapshot === undefined || isPart || used.length === 0) return [];
+    const { modulesOf, signal } = this.#environment;
+    const kept = new Set<string>();
+    for (const target of ["configure", "reconfigure"] as const) {
+      const parameters = parametersIn(await declaredBy(await modulesOf(target), target, signal));
+      for (const name of namesOf(parameters.filter(({ keep }) => keep))) kept.add(name);
+    }
+    return snapshot.entries.filter(({ key }) => used.includes(key) && !kept.has(key)).map(identityOf);
+  }
+
+  /** False when it has to be done later. */
+  async #erase(identities: readonly string[]): Promise<boolean> {
+    if (identities.length === 0) return true;
+    const { door, note } = this.#environment;
+    return patiently(
+      PATIENCE_MS,
+      () => door.erase(identities),
+      ({ message }) => {
+        note(`secrets that were used are still in the cache: ${message}`);
+      },
+    );
   }
 }
 
@@ -173,9 +207,8 @@ function consequences(work: Work, isOk: boolean, erased: readonly string[]): Par
     ...(commit && { handledCommit: commit.identity }),
     ...(snapshot && { handledKeys: fingerprint(snapshot, erased) }),
   };
-  if (target === "configure" && isOk) return { ...handled, isConfigured: true };
-  if ((target === "cleanup" || target === "unconfigure") && isOk) {
-    return { isConfigured: false, handledCommit: null, handledKeys: null };
-  }
+  if (target === "configure" && isOk) return { ...handled, isConfigured: true, isCommitted: commit !== undefined };
+  // What is committed now is not what it will be configured by.
+  if ((target === "cleanup" || target === "unconfigure") && isOk) return { ...handled, isConfigured: false };
   return target === "configure" || target === "reconfigure" ? handled : {};
 }

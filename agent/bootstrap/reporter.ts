@@ -1,33 +1,33 @@
 /** Tells of a run as it goes: under its key for whoever looks, and by reports in the durable queue for the host. */
-import { pause } from "../../shared/abort.ts";
+import { within } from "../../shared/abort.ts";
 import {
   type BootstrapMessage,
   type BootstrapMessageName,
   type BootstrapReport,
+  MAX_SHOWN_LINES,
   type ModuleOutcome,
   REPORT_KEY,
-  type Target,
 } from "../../shared/bootstrap.ts";
 import { newNonce } from "../../shared/random.ts";
 import { rfc3339 } from "../../shared/rfc3339.ts";
 import type { AgentDoor } from "./agent-door.ts";
+import type { Commit } from "./key-snapshot.ts";
 import type { ConfigModule } from "./module.ts";
+import { PATIENCE_MS, patiently } from "./patiently.ts";
 import { type ModuleEnd, reportedResults } from "./runner.ts";
 
-/** An agent that is restarted meanwhile, perhaps by a module, is back by then. */
-const PATIENCE_MS = 10_000;
-const AGAIN_MS = 500;
+/** Lines of modules in all reports of a run, in UTF-16 code units: the queue has room for them, and for the last word. */
+const MAX_LINES_LENGTH = 64 * 1024;
+
+/** Whoever shuts the machine down does not wait for long. */
+const LAST_WORD_MS = 1_000;
 
 const MAX_REASON_LENGTH = 256;
 
 /** Whom a run is told to. */
 export type Audience = Pick<AgentDoor, "show" | "tell">;
 
-export interface RunFacts {
-  target: Target;
-  instance: string | null;
-  commit: string | null;
-}
+export type RunFacts = Pick<BootstrapReport, "target" | "instance">;
 
 type Message = { [N in BootstrapMessageName]: { name: N; data: BootstrapMessage<N> } }[BootstrapMessageName];
 
@@ -40,11 +40,13 @@ export class Reporter {
   /** Whether the last word reached the agent: one that is away is not waited for at each step. */
   #isHeard = true;
   #isShown = true;
+  #linesLeft = MAX_LINES_LENGTH;
 
   constructor(door: Audience, facts: RunFacts, note: (text: string) => void) {
     this.#door = door;
     this.#note = note;
-    this.#report = { ...facts, run: newNonce(), state: "waiting", startedAt: rfc3339(Date.now()), modules: [] };
+    const head = { ...facts, run: newNonce(), commit: null, messageId: null };
+    this.#report = { ...head, state: "waiting", startedAt: rfc3339(Date.now()), modules: [] };
   }
 
   get report(): BootstrapReport {
@@ -57,8 +59,9 @@ export class Reporter {
   }
 
   /** What the run is for, known once it has come. */
-  isFor(commit: string | null): void {
-    this.#report = { ...this.#report, commit };
+  isFor(commit: Commit | undefined): void {
+    const { value = null, messageId = null } = commit ?? {};
+    this.#report = { ...this.#report, commit: value, messageId };
   }
 
   async begun(modules: readonly ConfigModule[]): Promise<void> {
@@ -75,8 +78,9 @@ export class Reporter {
   async moduleEnded({ name, outcome, durationMs, reason, lines, results }: ModuleEnd): Promise<void> {
     const told = reportedResults(results);
     const why = reason === undefined ? {} : { reason };
-    await this.#show({ modules: this.#modulesWith({ name, state: outcome, durationMs, ...why }) });
-    const data = { ...this.#head, module: name, outcome, durationMs, ...why, lines };
+    const shown = lines.length === 0 ? {} : { lines: lines.slice(-MAX_SHOWN_LINES) };
+    await this.#show({ modules: this.#modulesWith({ name, state: outcome, durationMs, ...why, ...shown }) });
+    const data = { ...this.#head, module: name, outcome, durationMs, ...why, lines: this.#linesToTell(lines) };
     await this.#tell({ name: "bootstrap.module", data: { ...data, ...(told && { results: told }) } });
   }
 
@@ -93,9 +97,21 @@ export class Reporter {
     return this.#tell(endedMessage(this.#report));
   }
 
+  /** It was ended from outside, and is begun again at the next start. */
+  async interrupted(): Promise<void> {
+    await within(LAST_WORD_MS, this.#show({ reason: "it was interrupted, and is begun again at the next start" }));
+  }
+
+  #linesToTell(lines: string[]): string[] {
+    const length = lines.reduce((sum, line) => sum + line.length, 0);
+    if (length > this.#linesLeft) return [];
+    this.#linesLeft -= length;
+    return lines;
+  }
+
   get #head() {
-    const { run, target, instance, commit } = this.#report;
-    return { run, target, instance, commit };
+    const { run, target, instance, commit, messageId } = this.#report;
+    return { run, target, instance, commit, messageId };
   }
 
   #modulesWith(module: BootstrapReport["modules"][number]): BootstrapReport["modules"] {
@@ -124,10 +140,11 @@ export class Reporter {
 }
 
 /** Of a run that has ended. */
-function endedMessage({ run, target, instance, commit, ...rest }: BootstrapReport): Message {
+function endedMessage({ run, target, instance, commit, messageId, ...rest }: BootstrapReport): Message {
   const { state, durationMs = 0, reason, modules } = rest;
   const outcomes = modules.map(({ name, state: of }) => ({ name, outcome: outcomeOf(of) }));
-  const data = { run, target, instance, commit, outcome: state === "ok" ? ("ok" as const) : ("error" as const) };
+  const head = { run, target, instance, commit, messageId };
+  const data = { ...head, outcome: state === "ok" ? ("ok" as const) : ("error" as const) };
   const why = reason === undefined ? {} : { reason };
   return { name: "bootstrap.ended", data: { ...data, durationMs, ...why, modules: outcomes } };
 }
@@ -147,21 +164,16 @@ export function tellEnd(door: Audience, report: BootstrapReport, note: (text: st
   return tellPatiently(door, endedMessage(report), { id: endedMessageId(report.run), note, patienceMs: PATIENCE_MS });
 }
 
-async function tellPatiently(
+function tellPatiently(
   door: Audience,
   { name, data }: Message,
   { id, note, patienceMs }: { id: string; note: (text: string) => void; patienceMs: number },
 ): Promise<boolean> {
-  const deadline = AbortSignal.timeout(patienceMs);
-  for (;;) {
-    try {
-      await door.tell(name, data, id);
-      return true;
-    } catch (error) {
-      await pause(AGAIN_MS, deadline);
-      if (!deadline.aborted) continue;
-      note(`the host is not told of '${name}': ${(error as Error).message}`);
-      return false;
-    }
-  }
+  return patiently(
+    patienceMs,
+    () => door.tell(name, data, id),
+    ({ message }) => {
+      note(`the host is not told of '${name}': ${message}`);
+    },
+  );
 }

@@ -9,19 +9,9 @@ import {
 } from "../../shared/bootstrap.ts";
 import { durationInWords } from "../../shared/cli/duration.ts";
 import { printable } from "../../shared/terminal-text.ts";
+import { assertComplete, declaredBy, visibleValues, withSecretsMarked } from "./declared.ts";
 import { secretMask } from "./mask-secrets.ts";
-import {
-  type ConfigModule,
-  type GivenValue,
-  ModuleError,
-  type ModuleResult,
-  type Parameter,
-  valueOf,
-  type Values,
-} from "./module.ts";
-
-/** What a module is asked for before it runs takes no work. */
-const PARAMETERS_TIMEOUT_MS = 10_000;
+import { type ConfigModule, ModuleError, type ModuleResult, type Parameter, type Values } from "./module.ts";
 
 /** A module whose time is up has its programs ended, which takes some seconds; then it is left behind. */
 const END_GRACE_MS = 10_000;
@@ -44,6 +34,8 @@ export interface RunnerOptions {
   /** Those that are to run, in their order. */
   modules: readonly ConfigModule[];
   values: Values;
+  /** For all of them together: who has not had its turn by then fails. */
+  limitMs: number;
   signal: AbortSignal;
   started?: (module: ConfigModule) => Promise<void>;
   ended?: (end: ModuleEnd) => Promise<void>;
@@ -51,7 +43,7 @@ export interface RunnerOptions {
 
 export interface RunnerResult {
   ends: ModuleEnd[];
-  /** Keys of secrets that a module was given and that no module wants to be kept. */
+  /** Keys of the secrets that modules were given. */
   usedSecrets: string[];
 }
 
@@ -65,54 +57,49 @@ export function inOrder(modules: readonly ConfigModule[], target: Target): Confi
 
 /** Rejects with the signal's reason when it is aborted; else never for what a module does. */
 export async function runModules(options: RunnerOptions): Promise<RunnerResult> {
-  const { modules, signal } = options;
+  const { modules, target, signal } = options;
+  const declared = await declaredBy(modules, target, signal);
+  const endMs = performance.now() + options.limitMs;
   const ends: ModuleEnd[] = [];
   const used = new Set<string>();
-  const kept = new Set<string>();
-  let { values } = options;
+  let values = withSecretsMarked(options.values, declared);
   for (const module of modules) {
     signal.throwIfAborted();
     await options.started?.(module);
-    const run = new ModuleRunner(module, options, values);
+    const parameters = declared.get(module) ?? [];
+    const run = new ModuleRunner(module, { target, parameters, values, limitMs: endMs - performance.now(), signal });
     const end = await run.run();
     signal.throwIfAborted();
-    for (const key of run.secrets.used) used.add(key);
-    for (const key of run.secrets.kept) kept.add(key);
-    values = withResults(values, end.results);
+    for (const name of run.secrets) used.add(name);
+    values = withSecretsMarked(withResults(values, end.results), declared);
     ends.push(end);
     await options.ended?.(end);
   }
-  return { ends, usedSecrets: [...used].filter((key) => !kept.has(key)) };
+  return { ends, usedSecrets: [...used] };
 }
 
-/** The parameters that the modules take, those left out that cannot say which they are. */
-export async function declaredParameters(
-  modules: readonly ConfigModule[],
-  target: Target,
-  signal: AbortSignal,
-): Promise<Parameter[]> {
-  const declared = modules.map((module) => parametersOf(module, target, signal).catch(() => []));
-  return (await Promise.all(declared)).flat();
-}
-
-export function parametersOf(module: ConfigModule, target: Target, signal: AbortSignal): Promise<readonly Parameter[]> {
-  return module.parameters(target, AbortSignal.any([signal, AbortSignal.timeout(PARAMETERS_TIMEOUT_MS)]));
+interface ModuleRunOptions {
+  target: Target;
+  /** Or why they are not known. */
+  parameters: readonly Parameter[] | Error;
+  values: Values;
+  /** What is left of the time for the whole run. */
+  limitMs: number;
+  signal: AbortSignal;
 }
 
 /** One run of one module. */
 class ModuleRunner {
   readonly #module: ConfigModule;
-  readonly #options: RunnerOptions;
-  readonly #values: Values;
-  /** Secrets that the module was given, and those it wants to be kept, by the keys that hold them. */
-  secrets: { used: readonly string[]; kept: readonly string[] } = { used: [], kept: [] };
-  #mask: (text: string) => string;
+  readonly #options: ModuleRunOptions;
+  readonly #mask: (text: string) => string;
+  /** The keys of those that the module was given. */
+  secrets: readonly string[] = [];
 
-  constructor(module: ConfigModule, options: RunnerOptions, values: Values) {
+  constructor(module: ConfigModule, options: ModuleRunOptions) {
     this.#module = module;
     this.#options = options;
-    this.#values = values;
-    this.#mask = secretMask(values);
+    this.#mask = secretMask(options.values);
   }
 
   async run(): Promise<ModuleEnd> {
@@ -139,19 +126,18 @@ class ModuleRunner {
   }
 
   async #attempt(): Promise<ModuleResult> {
-    const { target, signal } = this.#options;
-    const parameters = await parametersOf(this.#module, target, signal);
-    const { values, used, kept } = visibleValues(this.#values, parameters);
-    this.secrets = { used, kept };
-    this.#mask = secretMask(new Map([...this.#values, ...values]));
-    const missing = parameters.filter((parameter) => isMissing(parameter, values)).map(({ key }) => key);
-    if (missing.length > 0) throw new ModuleError(`needs ${missing.join(", ")}, which is not set`);
+    const { parameters } = this.#options;
+    if (parameters instanceof Error) throw parameters;
+    const { values, secrets } = visibleValues(this.#options.values, parameters);
+    assertComplete(parameters, values);
+    this.secrets = secrets;
     return this.#inTime(values);
   }
 
   async #inTime(values: Values): Promise<ModuleResult> {
-    const { timeoutMs } = this.#module;
-    const { target, signal } = this.#options;
+    const { target, limitMs, signal } = this.#options;
+    if (limitMs <= 0) throw new ModuleError("the time for the whole run was over before its turn");
+    const timeoutMs = Math.min(this.#module.timeoutMs, Math.ceil(limitMs));
     const timeUp = new AbortController();
     const timer = setTimeout(() => {
       timeUp.abort(new ModuleError(`it did not end within ${durationInWords(timeoutMs)}`));
@@ -167,7 +153,7 @@ class ModuleRunner {
   }
 
   #shownResults(results: Readonly<Record<string, string>>): Record<string, string> {
-    const shown = Object.entries(results).filter(([key]) => this.#values.get(key)?.isSecret !== true);
+    const shown = Object.entries(results).filter(([key]) => this.#options.values.get(key)?.isSecret !== true);
     return Object.fromEntries(shown.map(([key, value]) => [key, this.#mask(value)]));
   }
 
@@ -175,36 +161,6 @@ class ModuleRunner {
     const line = printable(this.#mask(text));
     return line.length <= MAX_LINE_LENGTH ? line : `${line.slice(0, MAX_LINE_LENGTH - 3).toWellFormed()}...`;
   }
-}
-
-/**
- * What a module may see: all that are no secrets, and the secrets among its parameters, which come with their keys: those
- * that it uses up, and those that it wants to be kept.
- */
-export function visibleValues(
-  values: Values,
-  parameters: readonly Parameter[],
-): { values: Values; used: string[]; kept: string[] } {
-  const names = parameters.flatMap((parameter) =>
-    [parameter.key, ...parameter.aliases].map((name) => ({ name, parameter })),
-  );
-  const secrets = names.filter(({ name, parameter }) => {
-    const given = values.get(name);
-    return given !== undefined && (given.isSecret || parameter.password);
-  });
-  const secretNames = new Set(secrets.map(({ name }) => name));
-  const visible = new Map<string, GivenValue>();
-  for (const [name, given] of values) {
-    if (secretNames.has(name)) visible.set(name, { ...given, isSecret: true });
-    else if (!given.isSecret) visible.set(name, given);
-  }
-  const namesWhere = (isKept: boolean) =>
-    secrets.filter(({ parameter }) => parameter.keep === isKept).map(({ name }) => name);
-  return { values: visible, used: namesWhere(false), kept: namesWhere(true) };
-}
-
-function isMissing(parameter: Parameter, values: Values): boolean {
-  return parameter.required && parameter.default === undefined && valueOf(parameter, values) === undefined;
 }
 
 function withResults(values: Values, results: Record<string, string>): Values {

@@ -9,8 +9,11 @@ import { exitProblem, type ProgramRun, runProgram } from "./run-program.ts";
 const CONFIGURED_TARGET = "vmmessage-configured.target";
 const CONFIGURATION_UNITS = [CONFIGURED_TARGET, "vmmessage-bootstrap.service"];
 
-/** Of `systemctl show`: a unit may be ordered after hundreds of others. Not measured. */
-const MAX_PROPERTIES_BYTES = 256 * 1024;
+/** Of `systemctl show`: a unit may be ordered after hundreds of others, and several are asked for at once. Not measured. */
+const MAX_PROPERTIES_BYTES = 1024 * 1024;
+
+/** Units that are looked at to find out what one waits for; a service has a dozen. Not measured. */
+const MAX_FOLLOWED = 128;
 
 /** `reload`: where the unit can; else it is restarted. Either starts one that does not run. */
 export interface UnitAction {
@@ -24,7 +27,18 @@ export type UnitOutcome = "done" | "deferred";
 
 const verbs = { reload: "reload-or-restart", restart: "restart" } as const;
 
+const SHOWN_PROPERTIES = "LoadState,ActiveState,Job,After,Requires,BindsTo,Wants,NeedDaemonReload,Result";
+
 type Properties = ReadonlyMap<string, string>;
+
+const NO_PROPERTIES: Properties = new Map();
+
+/** What a unit has to do with another one that it names. */
+interface Relation {
+  name: string;
+  /** It starts the other one, and does not only start after it. */
+  isStarted: boolean;
+}
 
 export class Units {
   readonly #systemctl: string;
@@ -57,24 +71,45 @@ export class Units {
   }
 
   async #waitsForConfiguration(unit: Properties, signal: AbortSignal): Promise<boolean> {
-    // Without a job systemctl shows nothing, or none's number.
-    const hasJob = !["", "0", undefined].includes(unit.get("Job"));
-    if (unit.get("ActiveState") === "inactive" && hasJob) return true;
-    const predecessors = unit.get("After")?.split(" ") ?? [];
-    if (!CONFIGURATION_UNITS.some((name) => predecessors.includes(name))) return false;
-    return (await this.#properties(CONFIGURED_TARGET, signal)).get("ActiveState") !== "active";
+    if (isInactive(unit) && hasJob(unit)) return true;
+    const target = await this.#properties(CONFIGURED_TARGET, signal);
+    if (target.get("ActiveState") === "active") return false;
+    return isAfterConfiguration(unit) || (hasJob(target) && (await this.#startsWhatWaits(unit, signal)));
+  }
+
+  /**
+   * Whether what a unit starts, or what it starts after, waits for the configuration, which is under way: over any number of
+   * units that are yet to be started. True also where they are too many to tell: not to wait is the smaller harm.
+   */
+  async #startsWhatWaits(unit: Properties, signal: AbortSignal): Promise<boolean> {
+    const known = new Map<string, Properties>();
+    const followed = new Set<string>();
+    let relations = relationsOf(unit);
+    while (relations.length > 0) {
+      const unknown = [...new Set(relations.map(({ name }) => name))].filter((name) => !known.has(name));
+      if (known.size + unknown.length > MAX_FOLLOWED) return true;
+      for (const [name, properties] of await this.#propertiesOf(unknown, signal)) known.set(name, properties);
+      relations = relations.flatMap(({ name, isStarted }) => {
+        const properties = known.get(name) ?? NO_PROPERTIES;
+        if (followed.has(name) || !isInactive(properties) || !(isStarted || hasJob(properties))) return [];
+        followed.add(name);
+        return relationsOf(properties);
+      });
+      if ([...followed].some((name) => isAfterConfiguration(known.get(name) ?? NO_PROPERTIES))) return true;
+    }
+    return false;
   }
 
   async #properties(unit: string, signal: AbortSignal): Promise<Properties> {
-    const names = "LoadState,ActiveState,Job,After,NeedDaemonReload,Result";
-    const { stdout } = await this.#run(["show", `--property=${names}`, unit], signal);
-    const lines = stdout.toString().split("\n");
-    return new Map(
-      lines.map((line): [string, string] => {
-        const [name = "", ...value] = line.split("=");
-        return [name, value.join("=")];
-      }),
-    );
+    return (await this.#propertiesOf([unit], signal)).get(unit) ?? NO_PROPERTIES;
+  }
+
+  async #propertiesOf(units: readonly string[], signal: AbortSignal): Promise<Map<string, Properties>> {
+    if (units.length === 0) return new Map();
+    // A name may begin with a dash, as `-.mount` does.
+    const { stdout } = await this.#run(["show", `--property=${SHOWN_PROPERTIES}`, "--", ...units], signal);
+    const blocks = stdout.toString().split(/\n{2,}/);
+    return new Map(units.map((unit, index) => [unit, propertiesIn(blocks[index] ?? "")]));
   }
 
   async #command(words: readonly string[], unit: string, signal: AbortSignal): Promise<void> {
@@ -110,4 +145,40 @@ function usable(unit: string, properties: Properties): Properties {
   if (state === "loaded") return properties;
   if (state === "not-found") throw new ModuleError(`there is no unit ${unit}; is its package installed?`);
   throw new ModuleError(`${unit} cannot be used: systemd says that it is ${state ?? "unknown"}`);
+}
+
+function propertiesIn(block: string): Properties {
+  return new Map(
+    block.split("\n").map((line): [string, string] => {
+      const [name = "", ...value] = line.split("=");
+      return [name, value.join("=")];
+    }),
+  );
+}
+
+function namesIn(properties: Properties, property: string): string[] {
+  return (properties.get(property) ?? "").split(" ").filter((name) => name !== "");
+}
+
+function relationsOf(unit: Properties): Relation[] {
+  const started = ["Requires", "BindsTo", "Wants"].flatMap((property) => namesIn(unit, property));
+  return [
+    ...started.map((name) => ({ name, isStarted: true })),
+    ...namesIn(unit, "After").map((name) => ({ name, isStarted: false })),
+  ];
+}
+
+function isAfterConfiguration(unit: Properties): boolean {
+  const predecessors = namesIn(unit, "After");
+  return CONFIGURATION_UNITS.some((name) => predecessors.includes(name));
+}
+
+function isInactive(unit: Properties): boolean {
+  const state = unit.get("ActiveState");
+  return state === "inactive" || state === "failed";
+}
+
+/** systemctl shows nothing without a job, or none's number. */
+function hasJob(unit: Properties): boolean {
+  return !["", "0", undefined].includes(unit.get("Job"));
 }

@@ -1,10 +1,11 @@
 /** `agent bootstrap --watch`: configures this machine again whenever the host has completed another set of keys. */
-import { aborted, pause } from "../../shared/abort.ts";
+import { pause } from "../../shared/abort.ts";
 import type { BootstrapReport } from "../../shared/bootstrap.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { BootstrapConfig } from "./config.ts";
 import { isOurOwn } from "./first-boot.ts";
 import { type Commit, commitOf, fingerprint, type KeySnapshot } from "./key-snapshot.ts";
+import { News } from "./news.ts";
 import { type RunEnvironment, Runs } from "./one-run.ts";
 import type { RunState } from "./run-state.ts";
 
@@ -17,16 +18,12 @@ export interface Watcher {
   ran: (report: BootstrapReport) => Promise<void>;
 }
 
-/** A host that never stops setting keys is not waited for longer than so many times the debounce. */
-const MAX_DEBOUNCES = 10;
-
-/** While another run is under way, or the agent does not answer. */
-const AGAIN_MS = 2_000;
+/** While another run is under way, the agent does not answer, or the host has not been told of an earlier run. */
+const AGAIN_MS = 5_000;
 
 /** Settles when the signal is aborted. */
 export async function watch({ environment, config, ran }: Watcher): Promise<void> {
   const { signal, door } = environment;
-  await new Runs(environment).tellEarlierEnd();
   const news = new News();
   const following = door.follow((batch) => {
     if (!isOurOwn(batch)) news.arrived();
@@ -42,33 +39,6 @@ export async function watch({ environment, config, ran }: Watcher): Promise<void
   await following;
 }
 
-/** Whether anything has changed since it was looked at. At first it has: what came before we did is looked at too. */
-class News {
-  #isThere = true;
-  #wake: () => void = () => undefined;
-
-  arrived(): void {
-    this.#isThere = true;
-    this.#wake();
-  }
-
-  /** Waits until there are news, and then until nothing more has come for so long, or too much has. */
-  async settled(quietMs: number, signal: AbortSignal): Promise<void> {
-    if (!this.#isThere) await Promise.race([this.#next(), aborted(signal)]);
-    for (let round = 0; round < MAX_DEBOUNCES && this.#isThere && !signal.aborted; round += 1) {
-      this.#isThere = false;
-      await pause(quietMs, signal);
-    }
-    this.#isThere = false;
-  }
-
-  #next(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = resolve;
-    });
-  }
-}
-
 /** Runs what there is to run; `again` when it has to be looked at once more. */
 async function consider(
   environment: RunEnvironment,
@@ -80,8 +50,8 @@ async function consider(
       const snapshot = await environment.door.readKeys();
       const commit = commitOf(snapshot.entries, config.commitKeys);
       const state = await runs.state();
-      if (!isNews(state, snapshot, commit, config)) return "nothing";
-      const target = state.isConfigured ? "reconfigure" : "configure";
+      if (!isNews(state, snapshot, commit, config)) return (await runs.isFinished()) ? "nothing" : "again";
+      const target = state.isConfigured && state.isCommitted ? "reconfigure" : "configure";
       const modules = await environment.modulesOf(target);
       if (commit !== undefined) await environment.door.noteRead(commit.key);
       const work = { target, modules, values: snapshot.values, snapshot, commit } as const;

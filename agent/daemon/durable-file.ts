@@ -19,19 +19,28 @@ export class DurableFile {
     this.#directory = dirname(path);
   }
 
-  /** The contents, or undefined when there is no file. Removes what an interrupted replacement left behind. */
+  /** The contents, or undefined when there is no file. Makes the directory, and removes what an interrupted replacement left behind. */
   async read(): Promise<string | undefined> {
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    await this.makeDirectory();
     const prefix = `.${basename(this.path)}${TEMPORARY}`;
     for (const name of await readdir(this.#directory)) {
       if (name.startsWith(prefix)) await unlink(join(this.#directory, name));
     }
+    return this.peek();
+  }
+
+  /** The contents, or undefined when there is no file. Touches nothing: another program may be about to replace it. */
+  async peek(): Promise<string | undefined> {
     try {
       return await readFile(this.path, "utf8");
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
       throw error;
     }
+  }
+
+  async makeDirectory(): Promise<void> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
   }
 
   /**

@@ -2,8 +2,8 @@
  * What a guest shows of its run by a commit, out of what its report's key is set to. Sans I/O: changes of keys and times go
  * in, what is to be shown comes out. The guest is not believed: whatever is no report is passed over.
  */
-import { type BootstrapReport, bootstrapReport, REPORT_KEY } from "../../shared/bootstrap.ts";
-import type { Cursor, WireChange } from "../../shared/protocol/message.ts";
+import { type BootstrapReport, bootstrapReport, MAX_MODULES, REPORT_KEY } from "../../shared/bootstrap.ts";
+import type { Cursor, WireChange, WireEntry } from "../../shared/protocol/message.ts";
 import { fromWireValue } from "../../shared/protocol/value.ts";
 import type { Changed } from "../guest.ts";
 
@@ -22,8 +22,12 @@ export interface RunView {
 
 export type Seen =
   | { type: "run"; view: RunView }
+  /** A later set of keys is what the guest configures itself by. */
+  | { type: "superseded"; commit: string | null; hadBegun: boolean }
   /** Said once: it is no report, and is passed over. */
-  | { type: "unreadable" };
+  | { type: "unreadable" }
+  /** Said once: of further runs the end alone is seen. */
+  | { type: "too-many-runs" };
 
 /** How far it came. */
 export type Progress =
@@ -32,59 +36,79 @@ export type Progress =
   | { type: "no-run"; otherCommit: string | undefined }
   | { type: "running"; module: { name: string; forMs: number } | undefined };
 
-/** What the report's key was set to, and where in the cache's history that stands. */
-interface Sighting {
-  report: BootstrapReport;
+/** One is begun anew three times after reboots; a guest that makes up another with each report does not flood a terminal. */
+export const MAX_SEEN_RUNS = 20;
+
+/** A change that set the report's key together with a commit: ours, or another host's. */
+interface HostSet {
+  messageId: string;
   at: Cursor;
 }
 
 export class FollowedRun {
-  readonly #commit: string;
-  /** Where in the history the commit was set; unknown while it is not delivered. */
+  /** Of the change that set the commit: the run is ours that carries it. */
+  readonly #messageId: string;
+  /** Where in the guest's history that stands; unknown while it is not delivered. */
   #setAt: Cursor | undefined;
-  /** The last one before that is known: the guest may be faster than the answer. */
-  #held: Sighting | undefined;
-  /** A run by the same commit that was there before. */
-  #earlierRun: string | undefined;
-  #otherCommit: string | undefined;
+  /** A run that began later on the guest's clock, and is not ours, is of a later commit. */
+  #lastOfOurs: string | undefined;
+  #otherSet: HostSet | undefined;
+  /** What the guest shows, where it is not ours. */
+  #other: BootstrapReport | undefined;
   #isToldUnreadable = false;
   #run: string | undefined;
+  #seenRuns = 0;
   #modules: ModuleReport[] = [];
+  /** Modules of this run whose end was seen. */
+  #ended = new Set<string>();
   #running: { name: string; sinceMs: number } | undefined;
 
-  constructor(commit: string) {
-    this.#commit = commit;
+  constructor(messageId: string) {
+    this.#messageId = messageId;
   }
 
-  /** The guest has set the keys; revisions of one epoch tell what was before. */
-  delivered(at: Cursor, nowMs: number): Seen[] {
+  /** The guest has set the keys. */
+  delivered(at: Cursor): Seen[] {
     this.#setAt = at;
-    const held = this.#held;
-    this.#held = undefined;
-    return held === undefined ? [] : this.#judge(held, at, nowMs);
+    return this.#other === undefined ? [] : this.#superseded(this.#other);
   }
 
   /** Keys with the report's key as their prefix were changed. */
-  take({ epoch, changes }: Pick<Changed, "epoch" | "changes">, nowMs: number): Seen[] {
+  take({ epoch, changes, resync }: Pick<Changed, "epoch" | "changes" | "resync">, nowMs: number): Seen[] {
+    if (resync) this.#other = undefined;
     return changes.filter(({ key }) => key === REPORT_KEY).flatMap((change) => this.#see(change, epoch, nowMs));
   }
 
   progress(nowMs: number): Progress {
+    if (this.#run !== undefined) return { type: "running", module: this.#runningFor(nowMs) };
     if (this.#setAt === undefined) return { type: "not-delivered" };
-    if (this.#run === undefined) return { type: "no-run", otherCommit: this.#otherCommit };
-    const running = this.#running;
-    if (running === undefined) return { type: "running", module: undefined };
-    return { type: "running", module: { name: running.name, forMs: nowMs - running.sinceMs } };
+    return { type: "no-run", otherCommit: this.#other?.commit ?? undefined };
+  }
+
+  #runningFor(nowMs: number): { name: string; forMs: number } | undefined {
+    return this.#running && { name: this.#running.name, forMs: nowMs - this.#running.sinceMs };
   }
 
   #see(change: WireChange, epoch: string, nowMs: number): Seen[] {
+    this.#other = undefined;
     if ("deleted" in change) return [];
+    if (change.setBy === "host") {
+      this.#takeHostSet(change, epoch);
+      return [];
+    }
     const report = reportIn(change);
     if (report === undefined) return this.#unreadable();
-    const sighting = { report, at: { epoch, revision: change.revision } };
-    if (this.#setAt !== undefined) return this.#judge(sighting, this.#setAt, nowMs);
-    this.#held = sighting;
-    return [];
+    if (report.messageId === this.#messageId) return this.#seeOurs(report, nowMs);
+    this.#other = report;
+    return this.#superseded(report);
+  }
+
+  #takeHostSet({ messageId, setAt, revision }: WireEntry, epoch: string): void {
+    const at = { epoch, revision };
+    if (messageId === this.#messageId) {
+      this.#setAt ??= at;
+      this.#lastOfOurs ??= setAt;
+    } else if (messageId !== undefined) this.#otherSet = { messageId, at };
   }
 
   #unreadable(): Seen[] {
@@ -93,27 +117,39 @@ export class FollowedRun {
     return [{ type: "unreadable" }];
   }
 
-  #judge({ report, at }: Sighting, setAt: Cursor, nowMs: number): Seen[] {
-    if (at.epoch === setAt.epoch && at.revision < setAt.revision) {
-      // It comes again in another epoch, when the agent is restarted before the new run begins.
-      this.#earlierRun = report.run;
-      return [];
-    }
-    if (report.run === this.#earlierRun) return [];
-    if (report.commit === this.#commit) return [{ type: "run", view: this.#view(report, nowMs) }];
-    this.#otherCommit = report.commit ?? undefined;
-    return [];
+  #seeOurs(report: BootstrapReport, nowMs: number): Seen[] {
+    this.#lastOfOurs = report.startedAt;
+    const view = this.#view(report, nowMs);
+    if (view.isNew) this.#seenRuns += 1;
+    if (this.#seenRuns <= MAX_SEEN_RUNS || isEnd(report)) return [{ type: "run", view }];
+    return view.isNew && this.#seenRuns === MAX_SEEN_RUNS + 1 ? [{ type: "too-many-runs" }] : [];
+  }
+
+  /** A run by an earlier commit may still be under way, and a manager may show what was before. */
+  #superseded({ messageId, commit, startedAt }: BootstrapReport): Seen[] {
+    if (messageId === null || this.#setAt === undefined) return [];
+    const isOfLaterSet = this.#otherSet?.messageId === messageId && isAfter(this.#otherSet.at, this.#setAt);
+    const isLater = this.#lastOfOurs !== undefined && Date.parse(startedAt) > Date.parse(this.#lastOfOurs);
+    return isOfLaterSet || isLater ? [{ type: "superseded", commit, hadBegun: this.#run !== undefined }] : [];
   }
 
   #view(report: BootstrapReport, nowMs: number): RunView {
     const isNew = report.run !== this.#run;
     const before = isNew ? [] : this.#modules;
     const modules = report.shortened === true ? completed(report.modules, before) : distinct(report.modules);
-    const hadEnded = new Set(before.filter(hasEnded).map(({ name }) => name));
+    if (isNew) this.#ended = new Set();
     this.#run = report.run;
     this.#modules = modules;
     this.#takeRunning(modules, isNew, nowMs);
-    return { report, isNew, modules, ended: modules.filter((one) => hasEnded(one) && !hadEnded.has(one.name)) };
+    return { report, isNew, modules, ended: this.#newlyEnded(modules) };
+  }
+
+  /** Each once, and no more than a run can have, whatever a guest calls them from one report to the next. */
+  #newlyEnded(modules: readonly ModuleReport[]): ModuleReport[] {
+    const ended = modules.filter((one) => hasEnded(one) && !this.#ended.has(one.name));
+    const told = ended.slice(0, MAX_MODULES - this.#ended.size);
+    for (const { name } of told) this.#ended.add(name);
+    return told;
   }
 
   #takeRunning(modules: readonly ModuleReport[], isNew: boolean, nowMs: number): void {
@@ -123,11 +159,26 @@ export class FollowedRun {
   }
 }
 
+/** Where revisions can be compared. */
+function isAfter(one: Cursor, other: Cursor): boolean {
+  return one.epoch === other.epoch && one.revision > other.revision;
+}
+
+/** Final: nothing comes after it. */
+export function isEnd({ state }: BootstrapReport): boolean {
+  return state === "ok" || state === "error";
+}
+
+/** Every module ended well or had nothing to do; a guest's word alone does not make it so. */
+export function isSuccess({ report, modules }: RunView): boolean {
+  return report.state === "ok" && modules.every(({ state }) => state === "ok" || state === "skipped");
+}
+
 export function hasEnded({ state }: ModuleReport): boolean {
   return state !== "pending" && state !== "running";
 }
 
-function reportIn(entry: Exclude<WireChange, { deleted: true }>): BootstrapReport | undefined {
+function reportIn(entry: WireEntry): BootstrapReport | undefined {
   const value = fromWireValue(entry);
   if (typeof value !== "string") return undefined;
   let json: unknown;

@@ -1,18 +1,17 @@
 /** From what the command line and its file name to the entries that are sent. */
-import { constants } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
-import { COMMIT_KEY } from "../../shared/bootstrap.ts";
+import { COMMIT_KEY, REPORT_KEY, REPORT_ROOM } from "../../shared/bootstrap.ts";
 import { unlessAborted } from "../../shared/abort.ts";
 import { distinctKeys } from "../../shared/cli/arguments.ts";
-import { CommandError, systemCode, usageError } from "../../shared/cli/failure.ts";
+import { CommandError, Interruption, systemCode, usageError } from "../../shared/cli/failure.ts";
 import type { PasswordReader } from "../../shared/cli/password-reader.ts";
 import { MAX_ENTRIES_PER_CHANGE, MAX_PAYLOAD, MAX_VALUE } from "../../shared/protocol/limits.ts";
 import type { NewEntry } from "../../shared/protocol/message.ts";
 import { toWireValue, valueFromBytes } from "../../shared/protocol/value.ts";
 import type { BootstrapCommand } from "../bootstrap-command.ts";
 import type { Context } from "../context.ts";
+import { openReadable, type ReadableFile } from "./readable-file.ts";
 import { settableKey } from "./settable-key.ts";
-import type { SecretSource, Sources } from "./sources.ts";
+import type { GivenKey, SecretSource, Sources } from "./sources.ts";
 import { MAX_VALUES_FILE, parseValuesFile } from "./values-file.ts";
 
 /** The whole set travels in one frame, or in one request to a manager, each with some bytes around it. */
@@ -20,26 +19,41 @@ const MAX_SET_BYTES = MAX_PAYLOAD - 1024;
 
 const NEWLINE = 0x0a;
 
-/** Everybody but the owner. */
-const OTHERS_MAY_READ = 0o044;
+/** A value of theirs is a password, or its hash. */
+const PASSWORD_KEYS = ["org.vmmessage.root-password", "com.oracle.linux.root-password"];
 
-/** The keys, the secrets, and at the end the commit. Throws CommandError: usage, over-limit, failed for a file. */
+/** The keys, the secrets, the commit, and when the run is followed at the end room for its report. Throws CommandError: usage, over-limit, failed for a file. */
 export async function readBootstrapEntries(
   command: BootstrapCommand,
   commit: string,
   { context, passwords }: { context: Context; passwords: PasswordReader },
 ): Promise<NewEntry[]> {
   const { keys, secrets } = merged(command, await sourcesOf(command.file, context));
+  const own = [{ key: COMMIT_KEY, value: commit }, ...(command.follows ? [reportRoom(commit)] : [])];
+  assertNotTooMany([...keys, ...secrets, ...own].length, own.length);
   distinctKeys([...keys, ...secrets].map(({ key }) => settableKey(key)));
   assertAskable(command, secrets);
+  notePasswords(keys, context);
   const entries: NewEntry[] = keys.map(({ key, value }) => boundedEntry(key, Buffer.from(value)));
   for (const source of secrets) {
-    const bytes = await unlessAborted(context.interrupt, readSecret(source, context, passwords));
-    entries.push({ ...boundedEntry(source.key, bytes), secret: true });
+    entries.push({ ...boundedEntry(source.key, await readSecret(source, context, passwords)), secret: true });
   }
-  entries.push({ key: COMMIT_KEY, value: commit });
+  entries.push(...own);
   assertOneMessage(entries);
   return entries;
+}
+
+/** A cache without room for the guest's report refuses the whole set, and what was reported before is gone. */
+function reportRoom(commit: string): NewEntry {
+  const text = (room: string): string => JSON.stringify({ state: "sent", commit, room });
+  const missing = REPORT_ROOM - Buffer.byteLength(text(""));
+  return { key: REPORT_KEY, value: text(" ".repeat(Math.max(0, missing))) };
+}
+
+function notePasswords(keys: readonly GivenKey[], { output }: Context): void {
+  for (const { key } of keys.filter((given) => PASSWORD_KEYS.includes(given.key))) {
+    output.note(`'${key}' is sent for everybody to read who may read keys; make it a secret (secrets:, --secret, --secret-file)`); // prettier-ignore
+  }
 }
 
 function merged({ values, secrets }: BootstrapCommand, file: Sources): Sources {
@@ -52,15 +66,18 @@ async function sourcesOf(file: string | undefined, { stdin, interrupt }: Context
     const bytes = await unlessAborted(interrupt, readBounded(stdin(), MAX_VALUES_FILE + 1));
     return parseBounded(bytes, "standard input");
   }
-  const opened = await open(file, "r").catch((error: unknown) => {
+  const opened = await openReadable(file).catch((error: unknown) => {
     throw usageError(`--file: cannot read ${file} (${systemCode(error) ?? String(error)})`);
   });
-  try {
-    const reading = readBounded(opened.createReadStream({ autoClose: false }), MAX_VALUES_FILE + 1);
-    return parseBounded(await unlessAborted(interrupt, reading), file);
-  } finally {
-    await opened.close();
-  }
+  return parseBounded(await readAndClose(opened, MAX_VALUES_FILE + 1, interrupt).catch(rethrowUnread(file)), file);
+}
+
+function rethrowUnread(file: string) {
+  return (error: unknown): never => {
+    if (error instanceof Interruption) throw error;
+    const reason = systemCode(error) ?? String(error);
+    throw new CommandError("failed", `--file: cannot read ${file} (${reason})`, { path: file });
+  };
 }
 
 function parseBounded(bytes: Buffer, name: string): Sources {
@@ -78,10 +95,12 @@ function assertAskable({ file }: BootstrapCommand, secrets: readonly SecretSourc
 }
 
 async function readSecret(source: SecretSource, context: Context, passwords: PasswordReader): Promise<Buffer> {
-  if (source.from === "prompt") return Buffer.from(await passwords.read(source.prompt));
+  if (source.from === "prompt") {
+    return Buffer.from(await unlessAborted(context.interrupt, passwords.read(source.prompt)));
+  }
   const { key, path } = source;
   const bytes = await readSecretFile(key, path, context).catch((error: unknown) => {
-    if (error instanceof CommandError) throw error;
+    if (error instanceof Interruption) throw error;
     const reason = systemCode(error) ?? String(error);
     throw new CommandError("failed", `cannot read the secret '${key}' from ${path} (${reason})`, { key, path });
   });
@@ -90,21 +109,19 @@ async function readSecret(source: SecretSource, context: Context, passwords: Pas
   return bytes;
 }
 
-async function readSecretFile(key: string, path: string, { output }: Context): Promise<Buffer> {
-  // May be a pipe, whose writer is waited for: --secret-file KEY=<(pass show key).
-  const file = await open(path, constants.O_RDONLY);
-  try {
-    if (await othersMayRead(file)) output.note(`others may read ${path}, and with it the secret '${key}'`);
-    const bytes = await readBounded(file.createReadStream({ autoClose: false }), MAX_VALUE + 2);
-    return bytes.at(-1) === NEWLINE ? bytes.subarray(0, -1) : bytes;
-  } finally {
-    await file.close();
-  }
+async function readSecretFile(key: string, path: string, { output, interrupt }: Context): Promise<Buffer> {
+  const opened = await openReadable(path);
+  if (opened.othersMayRead) output.note(`others may read ${path}, and with it the secret '${key}'`);
+  const bytes = await readAndClose(opened, MAX_VALUE + 2, interrupt);
+  return bytes.at(-1) === NEWLINE ? bytes.subarray(0, -1) : bytes;
 }
 
-async function othersMayRead(file: FileHandle): Promise<boolean> {
-  const stat = await file.stat();
-  return stat.isFile() && (stat.mode & OTHERS_MAY_READ) !== 0;
+async function readAndClose({ stream }: ReadableFile, enough: number, interrupt: AbortSignal): Promise<Buffer> {
+  try {
+    return await unlessAborted(interrupt, readBounded(stream, enough));
+  } finally {
+    stream.destroy();
+  }
 }
 
 /** At least `enough` bytes, or all: the source may have no end. */
@@ -125,13 +142,16 @@ function boundedEntry(key: string, bytes: Uint8Array): NewEntry {
   throw new CommandError("over-limit", message, { key, limit: MAX_VALUE });
 }
 
+/** @param own how many of them the bootstrap adds */
+function assertNotTooMany(needed: number, own: number): void {
+  if (needed <= MAX_ENTRIES_PER_CHANGE) return;
+  const ours = own === 1 ? "the commit" : "the commit and the report";
+  const message = `${needed} keys, ${ours} among them, are over the limit of ${MAX_ENTRIES_PER_CHANGE} for one set`;
+  throw new CommandError("over-limit", message, { needed, limit: MAX_ENTRIES_PER_CHANGE });
+}
+
 /** All or none are set, so that all have to go at once. */
 function assertOneMessage(entries: readonly NewEntry[]): void {
-  const needed = entries.length;
-  if (needed > MAX_ENTRIES_PER_CHANGE) {
-    const message = `${needed} keys, the commit among them, are over the limit of ${MAX_ENTRIES_PER_CHANGE} for one set`;
-    throw new CommandError("over-limit", message, { needed, limit: MAX_ENTRIES_PER_CHANGE });
-  }
   const bytes = Buffer.byteLength(JSON.stringify(entries));
   if (bytes > MAX_SET_BYTES) {
     const message = `the keys take ${bytes} bytes together, over the limit of ${MAX_SET_BYTES} for one set`;

@@ -5,7 +5,7 @@ import { printable } from "../../shared/terminal-text.ts";
 import type { OutputStyle } from "../command.ts";
 import type { Context } from "../context.ts";
 import type { ModuleReport, RunView } from "./followed-run.ts";
-import { moduleLine } from "./run-words.ts";
+import { moduleLine, printedLines } from "./run-words.ts";
 
 export interface RunDisplay extends Disposable {
   show: (view: RunView) => void;
@@ -37,11 +37,16 @@ class LinesDisplay implements RunDisplay {
   }
 
   show({ ended }: RunView): void {
-    if (this.#tellsModules) for (const module of ended) this.note(moduleLine(module));
+    if (this.#tellsModules) for (const module of ended) this.#tell(module);
   }
 
   note(text: string): void {
     this.#output.note(text);
+  }
+
+  #tell(module: ModuleReport): void {
+    this.note(moduleLine(module));
+    for (const line of printedLines(module)) this.note(line);
   }
 
   [Symbol.dispose](): void {
@@ -94,12 +99,18 @@ class LiveDisplay implements RunDisplay {
     else this.#bars.log(`${WRAP}vmmessage: ${printable(text)}${CLEAR_BELOW}\n${NO_WRAP}`);
   }
 
-  /** The lines stay as they are. */
+  /** The lines stay as they are; below them stands what failed modules printed. */
   [Symbol.dispose](): void {
     if (this.#shown.length === 0) return;
     this.#bars.update();
     this.#bars.stop();
-    this.#shown.length = 0;
+    for (const { live } of this.#shown.splice(0)) this.#tellPrinted(live.module);
+  }
+
+  #tellPrinted(module: ModuleReport): void {
+    const lines = printedLines(module);
+    if (lines.length > 0) this.#lines.note(`${module.name}:`);
+    for (const line of lines) this.#lines.note(line);
   }
 
   #showModule(index: number, module: ModuleReport, width: number): void {

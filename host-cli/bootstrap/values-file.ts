@@ -1,13 +1,51 @@
 /** The file of a bootstrap: keys and secrets in YAML, and so in JSON too. */
 import { isUtf8 } from "node:buffer";
 import { dirname, resolve } from "node:path";
-import { isMap, isScalar, isSeq, LineCounter, type Pair, parseDocument, type Scalar, type YAMLMap } from "yaml";
+import {
+  type ErrorCode,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Pair,
+  parseDocument,
+  type Scalar,
+  type YAMLMap,
+} from "yaml";
 import { CommandError, usageError } from "../../shared/cli/failure.ts";
+import { MAX_ENTRIES_PER_CHANGE, MAX_PAYLOAD } from "../../shared/protocol/limits.ts";
 import { settableKey } from "./settable-key.ts";
 import type { GivenKey, SecretSource, Sources } from "./sources.ts";
 
-/** Several times what one message carries, for comments. Not measured. */
-export const MAX_VALUES_FILE = 1024 * 1024;
+/** Twice what one message carries, for comments: YAML of this size takes a second or two to read, whatever stands in it. */
+export const MAX_VALUES_FILE = 2 * MAX_PAYLOAD;
+
+/** The library's own words repeat what stands in the file, which may be a secret. */
+const PROBLEMS: Record<ErrorCode, string> = {
+  ALIAS_PROPS: "an alias has an anchor or a tag",
+  BAD_ALIAS: "an alias or an anchor has no name, or one that ends in ':'",
+  BAD_COLLECTION_TYPE: "a tag does not fit the list or map that follows it",
+  BAD_DIRECTIVE: "a directive ('%' at the beginning of a line) is not known",
+  BAD_DQ_ESCAPE: "an escape sequence in a \"text\" is not known; in a 'text' a backslash is one",
+  BAD_INDENT: "the indentation does not fit what stands before, or a bracket or quote there is not closed",
+  BAD_PROP_ORDER: "an anchor or a tag stands before the '-', '?' or ':' it belongs after",
+  BAD_SCALAR_START: "a text cannot begin with this character; quote it",
+  BLOCK_AS_IMPLICIT_KEY: "a map or a list begins where a text is expected; a text with ': ' has to be quoted",
+  BLOCK_IN_FLOW: "a map or a list over lines stands within {} or []",
+  DUPLICATE_KEY: "this key stands twice",
+  IMPOSSIBLE: "this cannot be read as YAML",
+  KEY_OVER_1024_CHARS: "a key is over 1024 characters",
+  MISSING_CHAR: "something is missing, such as a ':', a ',', a space, a quote or a bracket",
+  MULTILINE_IMPLICIT_KEY: "a key is over several lines, or its ':' is missing",
+  MULTIPLE_ANCHORS: "a value has several anchors",
+  MULTIPLE_DOCS: "there are several documents ('---'); it has to be one",
+  MULTIPLE_TAGS: "a value has several tags",
+  NON_STRING_KEY: "a key is no text",
+  RESOURCE_EXHAUSTION: "it is nested too deeply",
+  TAB_AS_INDENT: "a tab stands in the indentation; it has to be spaces",
+  TAG_RESOLVE_FAILED: "a tag ('!') is not known or does not fit the value; quote a text that begins with '!'",
+  UNEXPECTED_TOKEN: "this is not expected here; a text with such characters has to be quoted",
+};
 
 const SHAPE = "keys: {KEY: VALUE}, secrets: {KEY: {file: PATH} or {prompt: TEXT}}";
 
@@ -15,7 +53,8 @@ type Node = Pair["value"];
 
 /**
  * @param name as the user calls the file; a secret's relative path is relative to it
- * Throws CommandError (usage) with the first problem and its line; what is said in the file is not repeated.
+ * Throws CommandError, usage with the first problem, its line and column, or over-limit; of what stands in the file, names
+ * of keys alone are repeated.
  */
 export function parseValuesFile(bytes: Uint8Array, name: string): Sources {
   if (!isUtf8(bytes)) throw usageError(`${name} is not UTF-8; it has to be YAML`);
@@ -24,6 +63,8 @@ export function parseValuesFile(bytes: Uint8Array, name: string): Sources {
     lineCounter: lines,
     prettyErrors: false,
     stringKeys: true,
+    // The library compares each with each; ours are looked at when they are read.
+    uniqueKeys: false,
     version: "1.2",
     schema: "core",
     resolveKnownTags: false,
@@ -31,11 +72,7 @@ export function parseValuesFile(bytes: Uint8Array, name: string): Sources {
     customTags: ["timestamp"],
   });
   const [problem] = [...document.errors, ...document.warnings];
-  if (problem !== undefined) {
-    const saw =
-      problem.code === "RESOURCE_EXHAUSTION" ? "it is nested too deeply" : problem.message.replace(/\n.*/s, "");
-    throw usageError(`${name}:${lines.linePos(problem.pos[0]).line}: ${saw}`);
-  }
+  if (problem !== undefined) throw usageError(`${placeOf(lines, name, problem.pos[0])}: ${PROBLEMS[problem.code]}`);
   return new ValuesReader(name, lines).read(document.contents);
 }
 
@@ -50,6 +87,7 @@ class ValuesReader {
 
   read(contents: Node): Sources {
     if (!isMap(contents)) throw this.#problem(contents, `this is no map; it has to be ${SHAPE}`);
+    this.#assertDistinct(contents.items);
     const sources: Sources = { keys: [], secrets: [] };
     for (const pair of contents.items) {
       const name = textOf(pair.key);
@@ -61,8 +99,22 @@ class ValuesReader {
   }
 
   #members({ key, value }: Pair): Pair[] {
-    if (isMap(value)) return value.items;
-    throw this.#problem(key, `'${textOf(key)}' is no map; it has to be ${SHAPE}`);
+    if (!isMap(value)) throw this.#problem(key, `'${textOf(key)}' is no map; it has to be ${SHAPE}`);
+    const needed = value.items.length;
+    if (needed > MAX_ENTRIES_PER_CHANGE) {
+      const message = `'${textOf(key)}' has ${needed} keys, over the limit of ${MAX_ENTRIES_PER_CHANGE} for one set`;
+      throw new CommandError("over-limit", `${this.#name}: ${message}`, { needed, limit: MAX_ENTRIES_PER_CHANGE });
+    }
+    this.#assertDistinct(value.items);
+    return value.items;
+  }
+
+  #assertDistinct(pairs: readonly Pair[]): void {
+    const names = new Set<string>();
+    for (const { key } of pairs) {
+      if (names.has(textOf(key))) throw this.#problem(key, PROBLEMS.DUPLICATE_KEY);
+      names.add(textOf(key));
+    }
   }
 
   #givenKey({ key, value }: Pair): GivenKey {
@@ -91,18 +143,24 @@ class ValuesReader {
   }
 
   #json(node: unknown): unknown {
-    if (isMap(node)) return Object.fromEntries(node.items.map(({ key, value }) => [textOf(key), this.#json(value)]));
+    if (isMap(node)) return this.#jsonMap(node.items);
     if (isSeq(node)) return node.items.map((item) => this.#json(item));
     if (!isScalar(node)) throw this.#problem(node, "this is an alias; write its value out");
     const { value } = node;
     if (value instanceof Date) throw this.#problem(node, "this is a date to YAML; quote it to send it as it is");
     if (typeof value === "number") this.#assertJsonNumber(node, value);
-    return value;
+    return typeof value === "string" ? this.#wellFormed(node, value) : value;
   }
 
+  #jsonMap(pairs: readonly Pair[]): object {
+    this.#assertDistinct(pairs);
+    return Object.fromEntries(pairs.map(({ key, value }) => [this.#wellFormed(key, textOf(key)), this.#json(value)]));
+  }
+
+  /** Where numbers cannot be sent as they are written, they have to be written as they are sent. */
   #assertJsonNumber(node: Scalar, value: number): void {
-    if (Number.isInteger(value) ? Number.isSafeInteger(value) : Number.isFinite(value)) return;
-    throw this.#problem(node, "this is a number that JSON cannot carry unchanged; quote it");
+    if (node.source === JSON.stringify(value)) return;
+    throw this.#problem(node, "JSON writes this number in another way; quote it to send it as it is");
   }
 
   #wellFormed(node: unknown, text: string): string {
@@ -123,8 +181,14 @@ class ValuesReader {
   }
 
   #problem(node: unknown, message: string): CommandError {
-    return usageError(`${this.#name}:${this.#lines.linePos(offsetOf(node)).line}: ${message}`);
+    return usageError(`${placeOf(this.#lines, this.#name, offsetOf(node))}: ${message}`);
   }
+}
+
+/** `web1.yaml:3:12` */
+function placeOf(lines: LineCounter, name: string, offset: number): string {
+  const { line, col } = lines.linePos(offset);
+  return `${name}:${line}:${col}`;
 }
 
 /** With `stringKeys` every key is a text. */

@@ -3,10 +3,16 @@ import { CommandError, Interruption } from "../../shared/cli/failure.ts";
 import { PasswordReader } from "../../shared/cli/password-reader.ts";
 import { newMessageId, randomHex } from "../../shared/random.ts";
 import type { BootstrapCommand } from "../bootstrap-command.ts";
-import { FollowedRun, type RunView, type Seen } from "../bootstrap/followed-run.ts";
+import { FollowedRun, isEnd, isSuccess, MAX_SEEN_RUNS, type RunView, type Seen } from "../bootstrap/followed-run.ts";
 import { readBootstrapEntries } from "../bootstrap/read-sources.ts";
 import { openRunDisplay, type RunDisplay } from "../bootstrap/run-display.ts";
-import { extentInWords, failureInWords, isEnd, progressInWords } from "../bootstrap/run-words.ts";
+import {
+  extentInWords,
+  failureInWords,
+  lossInWords,
+  progressInWords,
+  supersededInWords,
+} from "../bootstrap/run-words.ts";
 import type { Context } from "../context.ts";
 import type { Changed, Guest, Sent } from "../guest.ts";
 import { openGuest } from "../open-guest.ts";
@@ -25,7 +31,7 @@ export async function bootstrap(command: BootstrapCommand, context: Context): Pr
   await using guest = await openGuest(command, context, transcript, { lasts, passwords });
   const messageId = newMessageId();
   transcript.say(sentences.sending);
-  const sent = await guest.send("set", { messageId, entries });
+  const sent = await guest.send("set", { messageId, entries }).catch(rethrowRefused(follows));
   transcript.say(sent.state === "delivered" ? sentences.sent : sentences.queued);
   if (!follows) {
     transcript.say(`Commit: ${commit}`);
@@ -49,16 +55,21 @@ interface Following {
 
 /** Settles when the run has ended, either way. Throws CommandError: the guest's refusal, or unconfirmed with how far it came. */
 async function follow({ guest, sent, commit, facts, display: opened }: Following): Promise<RunView> {
-  const run = new FollowedRun(commit);
+  const run = new FollowedRun(facts.messageId);
   using display = opened;
   const end = Promise.withResolvers<RunView>();
   const see = (seen: readonly Seen[]): void => {
-    for (const one of seen) showSeen(one, display, end.resolve);
+    for (const one of seen) {
+      if (one.type === "superseded") end.reject(unconfirmed(supersededInWords(one)));
+      else showSeen(one, display, end.resolve);
+    }
   };
   const unconfirmed = (why: string): CommandError => {
-    const progress = progressInWords(run.progress(performance.now()));
-    const message = `the bootstrap of '${guest.name}' is not confirmed: ${why}; ${progress}`;
+    const message = `the bootstrap of '${guest.name}' is not confirmed: ${why}`;
     return new CommandError("unconfirmed", message, { ...facts, commit });
+  };
+  const unfinished = (why: string): CommandError => {
+    return unconfirmed(`${why}; ${progressInWords(run.progress(performance.now()))}`);
   };
   const watching = guest
     .watch({
@@ -66,14 +77,14 @@ async function follow({ guest, sent, commit, facts, display: opened }: Following
       changed: (changed: Changed) => {
         see(run.take(changed, performance.now()));
       },
-      late: unconfirmed,
+      late: unfinished,
       note: (text) => {
         display.note(text);
       },
     })
-    .catch(rethrowAs(unconfirmed));
+    .catch(rethrowAs(unfinished));
   const delivered = delivery(sent).then((at) => {
-    if (at !== undefined) see(run.delivered(at, performance.now()));
+    if (at !== undefined) see(run.delivered(at));
     // Whether a run comes to its end is the watch's to say.
     return watching;
   });
@@ -88,9 +99,19 @@ async function follow({ guest, sent, commit, facts, display: opened }: Following
 }
 
 /** The keys were sent, whatever cannot be asked for now. */
-function rethrowAs(unconfirmed: (why: string) => CommandError) {
+function rethrowAs(unfinished: (why: string) => CommandError) {
   return (error: unknown): never => {
-    throw error instanceof CommandError && error.code === "unreachable" ? unconfirmed(error.message) : error;
+    throw error instanceof CommandError && error.code === "unreachable" ? unfinished(error.message) : error;
+  };
+}
+
+/** Who may set the keys and not the report's can do so without following. */
+function rethrowRefused(follows: boolean) {
+  return (error: unknown): never => {
+    if (!follows || !(error instanceof CommandError) || error.code !== "not-permitted") throw error;
+    if (error.details["key"] !== REPORT_KEY) throw error;
+    const message = `${error.message}; to follow the run takes this key too, with --no-wait it is left alone`;
+    throw new CommandError(error.code, message, error.details, { cause: error });
   };
 }
 
@@ -99,13 +120,23 @@ function delivery({ result, delivery: awaited }: Sent<"set">) {
   return awaited === undefined ? Promise.resolve(result) : awaited();
 }
 
-function showSeen(seen: Seen, display: RunDisplay, end: (last: RunView) => void): void {
-  if (seen.type === "unreadable") {
-    display.note(`the key '${REPORT_KEY}' is set to what is no report of a run; it is passed over`);
-    return;
+function showSeen(
+  seen: Exclude<Seen, { type: "superseded" }>,
+  display: RunDisplay,
+  end: (last: RunView) => void,
+): void {
+  switch (seen.type) {
+    case "run":
+      display.show(seen.view);
+      if (isEnd(seen.view.report)) end(seen.view);
+      return;
+    case "unreadable":
+      display.note(`the key '${REPORT_KEY}' is set to what is no report of a run; it is passed over`);
+      return;
+    case "too-many-runs":
+      display.note(`the guest began more than ${MAX_SEEN_RUNS} runs; of further ones only the end is shown`);
+      return;
   }
-  display.show(seen.view);
-  if (isEnd(seen.view.report)) end(seen.view);
 }
 
 interface Telling {
@@ -116,18 +147,16 @@ interface Telling {
 
 /** Throws CommandError (failed) when the guest could not configure itself. */
 function tellEnd(last: RunView, facts: Following["facts"], { transcript, command, context }: Telling): void {
-  const { report, modules } = last;
-  const answer: object = { ...facts, ...report };
+  const answer: object = { ...facts, ...last.report };
   const subject = `Bootstrap of '${facts.vm}'`;
-  if (report.state === "ok") {
+  if (isSuccess(last)) {
     transcript.say(`${subject} succeeded: ${extentInWords(last)}.`);
     if (command.style === "json") context.output.json(answer);
     return;
   }
   const sentence = `${subject} failed: ${failureInWords(last)}`;
   transcript.say(sentence);
-  const failed = modules.filter(({ state }) => state === "error").length;
   // The transcript has said why.
-  const message = command.style === "transcript" ? `${failed} of ${modules.length} modules failed` : sentence;
+  const message = command.style === "transcript" ? lossInWords(last) : sentence;
   throw new CommandError("failed", message, { ...answer });
 }

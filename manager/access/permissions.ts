@@ -47,7 +47,7 @@ export function mayUseKey({ keys }: Pick<Principal, "keys">, key: string): boole
 export function assertMayUseKey(who: Pick<Principal, "name" | "keys">, key: string): void {
   if (mayUseKey(who, key)) return;
   const asked = key === "" ? "this reaches every key" : `'${key}' is none of those`;
-  throw new CommandError("not-permitted", `${who.name} may use ${keysInWords(who.keys)}; ${asked}`);
+  throw new CommandError("not-permitted", `${who.name} may use ${keysInWords(who.keys)}; ${asked}`, { key });
 }
 
 export function assertMayUseKeys(who: Pick<Principal, "name" | "keys">, keys: readonly string[]): void {

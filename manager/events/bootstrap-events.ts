@@ -33,8 +33,10 @@ export function bootstrapEvent(
 }
 
 function endedEvent(vm: VmRef, receivedAt: number, ended: BootstrapMessage<"bootstrap.ended">): NewEvent {
-  const type = ended.outcome === "ok" ? "BOOTSTRAP.SUCCEEDED" : "BOOTSTRAP.FAILED";
-  return { ...guestsEvent(type, vm, receivedAt, ended), newState: ended.outcome };
+  // Whatever the guest makes of it, a run of which a module failed has failed.
+  const isSuccess = ended.outcome === "ok" && ended.modules.every(({ outcome }) => outcome !== "error");
+  const type = isSuccess ? "BOOTSTRAP.SUCCEEDED" : "BOOTSTRAP.FAILED";
+  return { ...guestsEvent(type, vm, receivedAt, ended), newState: isSuccess ? "ok" : "error" };
 }
 
 type Said = BootstrapMessage<"bootstrap.started" | "bootstrap.module" | "bootstrap.ended">;
@@ -44,8 +46,8 @@ function guestsEvent(
   type: EventType,
   vm: VmRef,
   receivedAt: number,
-  { target, commit, run, instance, ...what }: Said,
+  { target, commit, run, messageId, instance, ...what }: Said,
 ): NewEvent {
-  const data = { ...what, target, commit, run, instance };
+  const data = { ...what, target, commit, run, messageId, instance };
   return { ...vmEvent(type, vm, receivedAt, { data }), source: "guest" };
 }

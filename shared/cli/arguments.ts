@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { type Command as Program, CommanderError, InvalidArgumentError } from "commander";
 import type { Cursor, Params } from "../protocol/message.ts";
 import { keyProblem } from "../protocol/value.ts";
-import { parseDuration } from "./duration.ts";
+import { MAX_TIMEOUT_MS, parseDuration } from "./duration.ts";
 import { usageError } from "./failure.ts";
 import type { ValueSource } from "./value-sources.ts";
 
@@ -31,9 +31,6 @@ export interface RevisionArgument {
 }
 
 export type Condition = Pick<Params<"set">, "ifAbsent" | "ifRevision" | "ifEpoch">;
-
-/** A timer of Node's cannot be longer. */
-const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 const REVISION = /^(?:([0-9a-f]{16}):)?(\d{1,15})$/;
 
@@ -68,7 +65,8 @@ export function checkedKey(key: string): string {
 
 export function distinctKeys(keys: readonly string[]): string[] {
   const checked = keys.map(checkedKey);
-  const twice = checked.find((key, index) => checked.indexOf(key) !== index);
+  const seen = new Set<string>();
+  const twice = checked.find((key) => seen.size === seen.add(key).size);
   if (twice !== undefined) throw usageError(`the key '${twice}' stands twice in one change`);
   return checked;
 }

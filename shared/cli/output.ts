@@ -9,6 +9,7 @@ export class Output {
   readonly #stdout: Writable;
   readonly #stderr: Writable;
   readonly #readerGone = new AbortController();
+  readonly #notesGone = new AbortController();
 
   /** @param program its name, which begins each line of stderr */
   constructor(program: string, { stdout, stderr }: { stdout: Writable; stderr: Writable }) {
@@ -19,7 +20,9 @@ export class Output {
       if (systemCode(error) !== "EPIPE") this.note(`cannot write: ${error.message}`);
       this.#readerGone.abort();
     });
-    stderr.on("error", () => undefined);
+    stderr.on("error", () => {
+      this.#notesGone.abort();
+    });
   }
 
   /** Aborted when nobody reads the answers any more (`| head`). */
@@ -53,13 +56,18 @@ export class Output {
     this.#stderr.write(`${this.#program}: ${printable(text)}\n`);
   }
 
-  /** Settles when the reader has taken what was printed, or is gone. */
+  /** Settles when the readers have taken what was printed, or are gone. */
   async drained(): Promise<void> {
-    if (!this.#stdout.writableNeedDrain || this.readerGone.aborted) return;
-    await once(this.#stdout, "drain", { signal: this.readerGone }).catch(() => undefined);
+    await drained(this.#stdout, this.readerGone);
+    await drained(this.#stderr, this.#notesGone.signal);
   }
 
   #write(piece: string | Uint8Array): void {
     if (!this.readerGone.aborted) this.#stdout.write(piece);
   }
+}
+
+async function drained(stream: Writable, gone: AbortSignal): Promise<void> {
+  if (!stream.writableNeedDrain || gone.aborted) return;
+  await once(stream, "drain", { signal: gone }).catch(() => undefined);
 }

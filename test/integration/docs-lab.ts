@@ -4,14 +4,19 @@
  *
  * - `virsh start|shutdown VM`, which starts or ends the agent and waits until the manager has noticed and delivered;
  * - `vmmessaged ... &`, which starts the manager, and `kill -HUP %1`, which waits until it has reloaded;
+ * - `systemctl start vmmessage-bootstrap` and `... vmmessage-reconfigure` in a guest, which start what their units start,
+ *   the first till it waits for its keys;
  * - `pass show ...`, which prints the users' password, and `scp`, which copies;
  * - `mail -p`, which prints the newest mail that somebody got;
  * - a moment's wait before `vmmessage` is asked of events, and before a queue is read, till nothing new happens;
  * - TLS before the broker and the receiver of webhooks (docs-servers.ts), which speak without it here;
  * - the name hv1.example.com, which is a loopback address of the lab's own, so that the documented ports are used;
  * - the documented directories, which are private ones, and the inventory, which is a file.
+ *
+ * The guests are this machine: what the modules that come with the agent take is not typed, except to see what it would do.
  */
-import { execFile } from "node:child_process";
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { randomInt } from "node:crypto";
 import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
@@ -19,6 +24,7 @@ import { delimiter, dirname, join } from "node:path";
 import { vi } from "vitest";
 import type { EventPage } from "../../shared/api/event-schemas.ts";
 import type { VmSummary } from "../../shared/api/schemas.ts";
+import { bootstrapReport, REPORT_KEY } from "../../shared/bootstrap.ts";
 import { SshClient } from "./manager/console/ssh.ts";
 import { DOMAIN_UUID, DocsServers } from "./docs-servers.ts";
 import { AgentUnderTest } from "./support/agents.ts";
@@ -71,6 +77,15 @@ const READS_EVENTS = /^(vmmessage (events|sink|subscription|notify|save)|python3
 /** Longer than a change of a guest's keys takes to be an event: half a second. */
 const QUIET_MS = 1_000;
 
+/** Directories that a guest is configured from and into. */
+const GUEST_DIRECTORIES = ["/etc/vmmessage", "/etc/template.d", "/etc/example"];
+
+/** Keys that the modules which come with the agent would change this machine for. */
+const KEYS_OF_THE_MACHINE = /org\.vmmessage\.(?:hostname|users|root-password)|com\.oracle\.linux\./;
+
+/** Units of a guest that configure it, by what they start. */
+const CONFIGURING_UNIT = /^systemctl (?:--no-block )?start vmmessage-(bootstrap|reconfigure)$/;
+
 /** What stands in the files of these names. */
 type Scripts = Record<string, string>;
 
@@ -82,6 +97,7 @@ export class DocsLab implements AsyncDisposable {
   readonly #ssh: SshClient;
   #manager: ManagerUnderTest | undefined;
   #servers: DocsServers | undefined;
+  readonly #configuring: ChildProcess[] = [];
 
   private constructor(directory: string, agents: Record<VmName, AgentUnderTest>) {
     this.#directory = directory;
@@ -98,6 +114,7 @@ export class DocsLab implements AsyncDisposable {
     for (const name of runningFromTheStart) {
       await symlink(lab.#agents[name].channelPath, join(directory, "channels", `${name}.sock`));
     }
+    await lab.#configureBootstrap({});
     if (hasServers) lab.#servers = await DocsServers.start(directory, loopbackAddress(), PASSWORD);
     if (hasManager) await lab.#startManager();
     return lab;
@@ -118,6 +135,13 @@ export class DocsLab implements AsyncDisposable {
       await this.#reload();
       return "";
     }
+    const unit = CONFIGURING_UNIT.exec(command);
+    if (unit !== null) {
+      if (unit[1] === "reconfigure") this.#startConfiguring(prompt, ["bootstrap", "--watch"]);
+      else await this.#startFirstBoot(prompt);
+      return "";
+    }
+    if (KEYS_OF_THE_MACHINE.test(command) && !command.includes("--dry-run")) refuse(command);
     const printed = await this.#shell(prompt, this.#toPrivate(prompt, command));
     return this.#toDocumented(prompt, printed);
   }
@@ -129,8 +153,19 @@ export class DocsLab implements AsyncDisposable {
     return this.type("desk$ ", `${sshCommand} < ${input}`);
   }
 
-  /** Puts a document's file in its place: `~/` is the desk's, a name alone is in root's home on the host. */
+  /**
+   * Puts a document's file in its place: `~/` is the desk's, a name alone is in root's home on the host, and what a guest is
+   * configured from is web1's.
+   */
   async place(path: string, text: string): Promise<void> {
+    if (path === "/etc/vmmessage/bootstrap.json") return this.#configureBootstrap(JSON.parse(text) as object);
+    if (GUEST_DIRECTORIES.some((directory) => path.startsWith(`${directory}/`)) && !path.endsWith(".json")) {
+      const file = this.#toPrivate("guest# ", path);
+      await mkdir(dirname(file), { recursive: true });
+      await writeFile(file, this.#toPrivate("guest# ", text), { mode: text.startsWith("#!") ? 0o755 : 0o644 });
+      return;
+    }
+    if (KEYS_OF_THE_MACHINE.test(text)) refuse(path);
     if (path.startsWith("~/") || !path.includes("/")) {
       const file = path.startsWith("~/")
         ? join(this.#directory, "desk", path.slice(2))
@@ -149,6 +184,36 @@ export class DocsLab implements AsyncDisposable {
     await this.#managerHere.configure(
       this.#configFrom(JSON.parse(this.#toPrivate("host# ", text)) as DocumentedConfig),
     );
+  }
+
+  async #configureBootstrap(config: object): Promise<void> {
+    const directories = ["/etc/vmmessage/template.d", "/etc/template.d/scripts"];
+    const own = directories.map((directory) => this.#toPrivate("guest# ", directory));
+    const file = this.#toPrivate("guest# ", "/etc/vmmessage/bootstrap.json");
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, JSON.stringify({ directories: own, ...config }));
+  }
+
+  #startConfiguring(prompt: Prompt, words: string[]): void {
+    const [program = "", ...before] = this.#configuringProgram(prompt);
+    this.#configuring.push(spawn(program, [...before, ...words], { stdio: "ignore" }));
+  }
+
+  async #startFirstBoot(prompt: Prompt): Promise<void> {
+    this.#startConfiguring(prompt, ["bootstrap"]);
+    const isWaiting = async (): Promise<boolean> => {
+      const { exitCode, stdout } = await this.#agentAt(prompt).run("-g", REPORT_KEY);
+      return exitCode === 0 && bootstrapReport.parse(JSON.parse(stdout.toString())).state === "waiting";
+    };
+    await vi.waitUntil(isWaiting, { timeout: 30_000, interval: 100 });
+  }
+
+  /** `agent` for the commands that have a configuration of their own. */
+  #configuringProgram(prompt: Prompt): string[] {
+    const { runDirectory, stateDirectory } = this.#agentAt(prompt);
+    const config = this.#toPrivate(prompt, "/etc/vmmessage/bootstrap.json");
+    const places = ["--run-dir", runDirectory, "--state-dir", stateDirectory, "--config", config];
+    return [process.execPath, join(dist, "agent.js"), ...places];
   }
 
   /** Addresses and groups are this machine's own, and the inventory is the lab's. */
@@ -279,12 +344,18 @@ export class DocsLab implements AsyncDisposable {
     switch (prompt) {
       case "guest# ":
       case "db1# ":
-        return { agent: `${running("agent", "--run-dir", this.#agentAt(prompt).runDirectory)} "$@"` };
+        return { agent: this.#agentScript(prompt) };
       case "host# ":
         return this.#hostScripts();
       case "desk$ ":
         return this.#deskScripts();
     }
+  }
+
+  #agentScript(prompt: Prompt): string {
+    const configuring = `exec ${quoted(this.#configuringProgram(prompt))} "$@"`;
+    const other = `${running("agent", "--run-dir", this.#agentAt(prompt).runDirectory)} "$@"`;
+    return `case "$1" in bootstrap | config | -s) ${configuring} ;; esac\n${other}`;
   }
 
   #hostScripts(): Scripts {
@@ -324,7 +395,9 @@ export class DocsLab implements AsyncDisposable {
   }
 
   #toDocumented(prompt: Prompt, printed: string): string {
-    const text = this.#paths(prompt).reduce((line, [documented, own]) => line.replaceAll(own, documented), printed);
+    // What a guest tells its host has the guest's paths in it.
+    const paths = [...this.#paths(prompt), ...this.#guestPaths("guest# ")];
+    const text = paths.reduce((line, [documented, own]) => line.replaceAll(own, documented), printed);
     return text
       .replaceAll(this.#address, "192.0.2.20")
       .replaceAll("127.0.0.1", "192.0.2.7")
@@ -332,7 +405,7 @@ export class DocsLab implements AsyncDisposable {
   }
 
   #paths(prompt: Prompt): [documented: string, own: string][] {
-    if (prompt === "guest# " || prompt === "db1# ") return [["/run/vmmessage", this.#agentAt(prompt).runDirectory]];
+    if (prompt === "guest# " || prompt === "db1# ") return this.#guestPaths(prompt);
     const manager = this.#manager;
     const servers = this.#servers?.names ?? [];
     if (manager === undefined) return servers;
@@ -348,7 +421,14 @@ export class DocsLab implements AsyncDisposable {
     ];
   }
 
+  #guestPaths(prompt: "guest# " | "db1# "): [documented: string, own: string][] {
+    const { directory, runDirectory, stateDirectory } = this.#agentAt(prompt);
+    const configured = GUEST_DIRECTORIES.map((path): [string, string] => [path, join(directory, path)]);
+    return [["/run/vmmessage", runDirectory], ["/var/lib/vmmessage", stateDirectory], ...configured];
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#configuring.map(end));
     await this.#manager?.[Symbol.asyncDispose]();
     await this.#servers?.[Symbol.asyncDispose]();
     await Promise.all(Object.values(this.#agents).map((agent) => agent[Symbol.asyncDispose]()));
@@ -374,7 +454,22 @@ function machineOf(prompt: Prompt): "host" | "guest" | "desk" {
 
 /** The line of shell that becomes one of our programs, with these words before any others. */
 function running(program: string, ...words: string[]): string {
-  return `exec ${[process.execPath, join(dist, `${program}.js`), ...words].map((word) => `'${word}'`).join(" ")}`;
+  return `exec ${quoted([process.execPath, join(dist, `${program}.js`), ...words])}`;
+}
+
+function quoted(words: readonly string[]): string {
+  return words.map((word) => `'${word}'`).join(" ");
+}
+
+function refuse(what: string): never {
+  throw new Error(`this would change the machine that the tests run on: ${what}`);
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, "exit");
+  child.kill("SIGTERM");
+  await exited;
 }
 
 /** What would change where our programs look. */

@@ -4,6 +4,13 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { builtinModules } from "../../agent/bootstrap/builtin/index.ts";
+import { parseWantedUsers } from "../../agent/bootstrap/builtin/wanted-users.ts";
+import { parseBootstrapConfig } from "../../agent/bootstrap/config.ts";
+import { MAX_ATTEMPTS, RUN_LIMIT_MS } from "../../agent/bootstrap/one-run.ts";
+import { DEFAULT_MODULE_TIMEOUT_MS } from "../../agent/bootstrap/module.ts";
+import { loadTemplate } from "../../agent/bootstrap/templates/load-template.ts";
+import { type TemplateFile, TemplateText } from "../../agent/bootstrap/templates/template-file.ts";
 import { readConfig as readAgentConfig } from "../../agent/config.ts";
 import { defaultApiLimits } from "../../manager/api/limits.ts";
 import { refusalOf } from "../../manager/api/problems.ts";
@@ -17,6 +24,14 @@ import { MAX_MAILS_PER_HOUR, MAX_RUNS_PER_SECOND, MAX_TEXTS_PER_HOUR } from "../
 import { DEFAULT_STORE_LIMITS } from "../../manager/store/limits.ts";
 import packageJson from "../../package.json" with { type: "json" };
 import { endpoints, MAX_BODY_BYTES } from "../../shared/api/endpoints.ts";
+import {
+  bootstrapMessages,
+  MAX_LINE_LENGTH,
+  MAX_MODULES,
+  MAX_REPORTED_LINES,
+  MAX_RESULTS_LENGTH,
+  targets,
+} from "../../shared/bootstrap.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { eventTypes } from "../../shared/event-types.ts";
 import { monitorEvents, monitorStates, type MonitorStep, monitorTable } from "../../shared/monitor-table.ts";
@@ -35,6 +50,7 @@ const documents = [
   { document: "docs/api.md", hasManager: true },
   { document: "docs/events.md", hasManager: false, hasServers: true },
   { document: "docs/monitor.md", hasManager: false },
+  { document: "docs/bootstrap.md", hasManager: false },
 ];
 
 interface Block {
@@ -77,22 +93,28 @@ const MARKS =
  * columns. What has no newline at its end is shown with one, and JSON may be shown on several lines.
  */
 function comparable(output: string): string {
-  return onOneLine(output.trimEnd())
-    .replace(MARKS, (mark) => (documentedUuids.has(mark) ? mark : "MARK"))
-    .replace(/\b\d+ (?:second|minute|hour|day)s? ago\b/g, "N ago")
-    .replace(/\bfor \d+ (?:second|minute)s?\b/g, "for N")
-    .replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, "TIME")
-    .replace(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+(?:[+-]\d+)?/g, "TIME")
-    .replace(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{3})? ?[+]0000/g, "TIME")
-    .replace(/\b\d{8}T\d{6}Z/g, "TIME")
-    .replace(/\b\d+(?:\.\d+)? ms\b/g, "N ms")
-    .replace(/\b(delivered|failed|dead)( +\d{3})? +\d+ *$/gm, "$1$2  N")
-    .replace(/"(ageMs|uptimeMs|roundTripMs|sequence)": ?[\d.]+/g, '"$1":N')
-    .replace(/\b\d+(?= of this resource$)/gm, "N")
-    .replace(/^(Took: +)\d+ seconds?$/gm, "$1N")
-    .replace(/\(pid \d+\)/g, "(pid N)")
-    .replace(/ +$/gm, "")
-    .replace(/(?<=\S) {2,}/g, "  ");
+  return (
+    onOneLine(output.trimEnd())
+      .replace(MARKS, (mark) => (documentedUuids.has(mark) ? mark : "MARK"))
+      .replace(/\b\d+ (?:second|minute|hour|day)s? ago\b/g, "N ago")
+      .replace(/\bfor \d+ (?:second|minute)s?\b/g, "for N")
+      .replace(/\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/g, "TIME")
+      .replace(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+(?:[+-]\d+)?/g, "TIME")
+      .replace(/\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d{3})? ?[+]0000/g, "TIME")
+      .replace(/\b\d{8}T\d{6}Z/g, "TIME")
+      .replace(/\b\d+(?:\.\d+)? ms\b/g, "N ms")
+      .replace(/\b(delivered|failed|dead)( +\d{3})? +\d+ *$/gm, "$1$2  N")
+      .replace(/"(ageMs|uptimeMs|roundTripMs|sequence|durationMs)": ?[\d.]+/g, '"$1":N')
+      .replace(/\bdurationMs=\d+/g, "durationMs=N")
+      .replace(/\b\d+\.\d s\b/g, "N s")
+      // A machine need not have anything that tells it from others.
+      .replace(/("instance":|\binstance=)(?:"[^"]*"|[\w-]+)/g, "$1N")
+      .replace(/\b\d+(?= of this resource$)/gm, "N")
+      .replace(/^(Took: +)\d+ seconds?$/gm, "$1N")
+      .replace(/\(pid \d+\)/g, "(pid N)")
+      .replace(/ +$/gm, "")
+      .replace(/(?<=\S) {2,}/g, "  ")
+  );
 }
 
 function onOneLine(output: string): string {
@@ -105,7 +127,7 @@ function onOneLine(output: string): string {
 
 /** What the monitor finds out takes some rounds of pings: it is looked at until it is as the document shows it. */
 const LOOKS_AT_HEALTH =
-  /^(?:vmmessage (?:monitor(?! --table)|check|events -v \w+ --type '?VM\.)|curl .* grep '\^vmmessage_guest_)/;
+  /^(?:vmmessage (?:monitor(?! --table)|check|events -v \w+ --type '?(?:VM|BOOTSTRAP)\.)|curl .* grep '\^vmmessage_guest_)/;
 const PATIENCE_MS = 40_000;
 
 /** Plays a document from its beginning to its end, and checks each step. */
@@ -483,6 +505,131 @@ describe("docs/monitor.md", () => {
     expect(metrics).toEqual(expect.arrayContaining(named));
   });
 });
+
+describe("docs/bootstrap.md", () => {
+  const document = "docs/bootstrap.md";
+  const rowsOfConfig = tableOf(document, "Members of bootstrap.json");
+  const rowsOfTemplate = tableOf(document, "Members of a template");
+
+  test("has every member of bootstrap.json with its default, and no other", () => {
+    const config = parseBootstrapConfig({}, "nothing");
+    expect(rowsOfConfig.map(([member]) => member)).toEqual(Object.keys(config));
+    for (const [member = "", byDefault = ""] of rowsOfConfig) {
+      expect(parseBootstrapConfig({ [member]: JSON.parse(byDefault) as unknown }, member), member).toEqual(config);
+    }
+  });
+
+  test("has configurations that are ones", () => {
+    const examples = blocksOf(document).filter(({ title }) => title?.endsWith("bootstrap.json"));
+    expect(examples.length).toBeGreaterThan(0);
+    for (const { text } of examples) expect(() => parseBootstrapConfig(JSON.parse(text), "it")).not.toThrow();
+  });
+
+  test("has templates that are ones", async () => {
+    const examples = blocksOf(document).filter(({ language, title }) => language === "yaml" && title?.startsWith("/"));
+    expect(examples.length).toBeGreaterThan(1);
+    for (const { title = "", text } of examples) await expect(loadTemplate(title, text)).resolves.toBeDefined();
+  });
+
+  test("has every member of a template, and no other", () => {
+    expect(rowsOfTemplate.map(([member]) => member).sort()).toEqual(membersOfTemplates().sort());
+  });
+
+  test("has the defaults of a template's members that its table says", () => {
+    for (const [member = "", byDefault = ""] of rowsOfTemplate.filter(([, text]) => text !== "")) {
+      const path = member.replace("*", "example");
+      if (byDefault === "required") {
+        expect(() => parseTemplate(withMember(leastTemplate, path, null)), member).toThrow();
+      } else {
+        const whole = withMember(leastTemplate, path, JSON.parse(byDefault) as unknown);
+        expect(parseTemplate(whole), member).toEqual(parseTemplate(leastTemplate));
+      }
+    }
+  });
+
+  test("has every target", () => {
+    expect(tableOf(document, "Targets").map(([target]) => target)).toEqual(targets);
+  });
+
+  test("has the modules that come with the agent, their places and keys", async () => {
+    const documented = tableOf(document, "The modules that come with the agent").map((row) => row.slice(0, 4));
+    const rows = builtinModules().map(async (module) => {
+      const [parameter] = await module.parameters("configure", new AbortController().signal);
+      const { key, aliases = [] } = parameter ?? {};
+      return [module.name, String(module.orders.get("configure")), key, aliases.join(", ")];
+    });
+    expect(documented).toEqual(await Promise.all(rows));
+    const users = blocksOf(document).find(({ title }) => title === "users")?.text ?? "";
+    expect(parseWantedUsers(users)).toHaveLength(2);
+  });
+
+  test("has the units that are shipped, and what the example of an application's says", () => {
+    const folder = join(root, "packaging", "systemd");
+    const shipped = readdirSync(folder).filter((name) => name.startsWith("vmmessage-"));
+    expect(
+      tableOf(document, "With systemd")
+        .map(([unit]) => unit)
+        .sort(),
+    ).toEqual(shipped.sort());
+    const example = readFileSync(join(folder, "examples", "webapp.service.d", "vmmessage.conf"), "utf8").split("\n");
+    const shown =
+      blocksOf(document)
+        .find(({ language }) => language === "ini")
+        ?.text.split("\n") ?? [];
+    expect(example).toEqual(expect.arrayContaining(shown.filter((line) => !line.startsWith("#"))));
+  });
+
+  test("has the limits of the code", () => {
+    const limits = Object.fromEntries(tableOf(document, "Limits").map(([what = "", limit]) => [what, limit]));
+    expect(limits).toMatchObject({
+      modules: `${MAX_MODULES}, with those that come with the agent`,
+      "all modules of a run together": `${RUN_LIMIT_MS / 3_600_000} hour`,
+      "runs for a commit that are cut short": String(MAX_ATTEMPTS),
+      "a module's time": `${DEFAULT_MODULE_TIMEOUT_MS / 60_000} minutes unless it says otherwise, a day at most for an executable`,
+      "what is reported of a failure": `the last ${MAX_REPORTED_LINES} lines, ${MAX_LINE_LENGTH} characters of each`,
+      "a module's results": `${MAX_RESULTS_LENGTH.toLocaleString("en")} characters of JSON; larger ones are handed on and not reported`,
+    });
+  });
+
+  test("has every event of a run with its data", () => {
+    const rows = tableOf(document, "What the host sees");
+    const types = Object.keys(eventTypes).filter((type) => type.startsWith("BOOTSTRAP."));
+    expect(rows.map(([type]) => type)).toEqual(types);
+    const { "bootstrap.started": started, "bootstrap.module": module, "bootstrap.ended": ended } = bootstrapMessages;
+    const head = Object.keys(started.shape).filter((member) => member in module.shape && member in ended.shape);
+    const [header = ""] = /^\| event .*$/m.exec(textOf(document)) ?? [];
+    expect(head.filter((member) => !header.includes(`\`${member}\``))).toEqual([]);
+    for (const [index, message] of [started, module, ended].entries()) {
+      const said = (rows[index]?.[1] ?? "") + (message === ended ? (rows[index + 1]?.[1] ?? "") : "");
+      const members = Object.keys(message.shape).filter((member) => !head.includes(member));
+      expect(members.filter((member) => !said.includes(`\`${member}\``))).toEqual([]);
+    }
+  });
+});
+
+/** With no more than it needs. */
+const leastTemplate = { parameters: { example: { key: "com.example" } }, files: [{ path: "/etc/example" }] };
+
+function parseTemplate(template: object): TemplateFile {
+  return new TemplateText("example.yaml", JSON.stringify(template)).parse();
+}
+
+/** As it names them itself where there is one that it does not know. */
+function membersOfTemplates(): string[] {
+  const known = (path: string): string[] => {
+    try {
+      parseTemplate(withMember(leastTemplate, path, 1));
+      return [];
+    } catch (error) {
+      return /\(known: (.*)\)/.exec((error as Error).message)?.[1]?.split(", ") ?? [];
+    }
+  };
+  const parts = ["parameters.*", "files[]", "units"];
+  const inner = parts.flatMap((part) =>
+    known(`${part.replace("*", "example")}.unknown`).map((member) => `${part}.${member}`),
+  );
+  return [...known("unknown").filter((member) => !["parameters", "files", "units"].includes(member)), ...inner];
+}
 
 test("docs/guides/masakari.md has what Masakari is told of, and as what, unless configured otherwise", () => {
   const [sink] = parseConfig({ events: { sinks: exampleSinks.slice(-1) } }, "the example").events.sinks;

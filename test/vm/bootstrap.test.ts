@@ -23,6 +23,7 @@ const sshKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJmVBnPgk5Lr8Fv1Lrr5Jr3hXq0J
 class HostWithManager implements AsyncDisposable {
   readonly manager: ManagerUnderTest;
   readonly directory: string;
+  readonly #running: Running[] = [];
 
   private constructor(manager: ManagerUnderTest, directory: string) {
     this.manager = manager;
@@ -48,10 +49,12 @@ class HostWithManager implements AsyncDisposable {
     return path;
   }
 
-  /** Ends within ten minutes, whatever becomes of the guest. */
+  /** Ends before the test does, whatever becomes of the guest. */
   bootstrap(file: string, ...more: string[]): Promise<Outcome> {
-    const args = ["bootstrap", "-v", "web1", "--file", file, "--timeout", "10m", ...more];
-    return new Running(vmmessageProgram, args, { env: { VMMESSAGE_MANAGER: this.manager.socketPath } }).outcome();
+    const args = ["bootstrap", "-v", "web1", "--file", file, "--timeout", "4m", ...more];
+    const running = new Running(vmmessageProgram, args, { env: { VMMESSAGE_MANAGER: this.manager.socketPath } });
+    this.#running.push(running);
+    return running.outcome();
   }
 
   async events(type: string): Promise<ShownEvent[]> {
@@ -68,6 +71,7 @@ class HostWithManager implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const running of this.#running) if (running.child.exitCode === null) await running.kill("SIGKILL");
     await this.manager[Symbol.asyncDispose]();
     await rm(this.directory, { recursive: true });
   }
@@ -154,8 +158,9 @@ describe("a guest whose keys were set before its first boot", () => {
     outcome = await following;
   });
   afterAll(async () => {
-    await guest.stop();
-    await host[Symbol.asyncDispose]();
+    const started: Partial<Record<"guest" | "host", AsyncDisposable>> = { guest, host };
+    await started.guest?.[Symbol.asyncDispose]();
+    await started.host?.[Symbol.asyncDispose]();
   });
 
   test("is told about as it configures itself, module by module", async () => {
@@ -208,6 +213,20 @@ describe("a guest whose keys were set before its first boot", () => {
     expect(await host.untilEvent("BOOTSTRAP.SUCCEEDED", ({ data }) => data["target"] === "reconfigure")).toBeDefined();
   });
 
+  test("has the application restarted, the name changed and a user more when those are what changed", async () => {
+    const more = values(8081, "backend")
+      .replace("web1.", "web2.")
+      .replace(
+        "  com.example.web.port",
+        `    - name: bob\n      sshAuthorizedKeys: ["${sshKey}"]\n  com.example.web.port`,
+      );
+    expect(await host.bootstrap(await host.file("values.yaml", more))).toMatchObject({ code: 0 });
+    expect(await guest.readText("/var/lib/app.starts")).toBe("role=frontend geheimnis\nrole=backend geheimnis\n");
+    expect(await guest.shell("hostname; id -un bob")).toBe("web2.example.com\nbob");
+    // Neither file was touched, though both were looked at.
+    expect(await guest.shell("cat ~alice/.ssh/authorized_keys ~bob/.ssh/authorized_keys")).toBe(`${sshKey}\n${sshKey}`);
+  });
+
   test("stays as it is when nginx would not take the new configuration, and says why", async () => {
     const name = "com.example.web.server-name=a.-..b";
     const before = await guest.readText("/etc/nginx/sites-enabled/vmmessage-site.conf");
@@ -215,7 +234,7 @@ describe("a guest whose keys were set before its first boot", () => {
       "/etc/nginx/conf.d/strict.conf",
       "limit_conn_zone $binary_remote_addr zone=a:10m;\nnonsense;\n",
     );
-    const refused = await host.bootstrap(await host.file("values.yaml", values(8082, "frontend")), "--set", name);
+    const refused = await host.bootstrap(await host.file("values.yaml", values(8082, "backend")), "--set", name);
     await guest.shell("rm /etc/nginx/conf.d/strict.conf");
     expect(refused.code).toBe(2);
     expect(refused.stdout + refused.stderr).toMatch(/nginx-site.*check 'nginx -t' failed/);
@@ -227,13 +246,16 @@ describe("a guest whose keys were set before its first boot", () => {
 
   test("is not configured again at its second boot, and serves what it was told", async () => {
     const runs = (await host.events("BOOTSTRAP.STARTED")).length;
+    const stamps = "stat -c '%n %y %i' /etc/hostname /etc/app.conf /etc/motd /etc/passwd ~alice/.ssh/authorized_keys";
+    const before = await guest.shell(stamps);
     await guest.reboot();
     await systemIsUp(guest);
     expect(await propertyOf(guest, "vmmessage-bootstrap.service", "Result")).toBe("success");
     expect(await guest.shell("journalctl -b --no-pager -o cat -u vmmessage-bootstrap")).toContain("configured already");
-    expect(await guest.shell("hostname")).toBe("web1.example.com");
+    expect(await guest.shell(stamps)).toBe(before);
+    expect(await guest.shell("hostname")).toBe("web2.example.com");
     await untilState(guest, "nginx.service", "active");
-    expect(await guest.shell("curl -fsS http://127.0.0.1:8081/")).toContain("Hello from frontend");
+    expect(await guest.shell("curl -fsS http://127.0.0.1:8081/")).toContain("Hello from backend");
     expect(await host.events("BOOTSTRAP.STARTED")).toHaveLength(runs);
   });
 });
@@ -284,8 +306,9 @@ describe("a guest in which all goes wrong", () => {
     await host.connect(guest);
   });
   afterAll(async () => {
-    await guest.stop();
-    await host[Symbol.asyncDispose]();
+    const started: Partial<Record<"guest" | "host", AsyncDisposable>> = { guest, host };
+    await started.guest?.[Symbol.asyncDispose]();
+    await started.host?.[Symbol.asyncDispose]();
   });
 
   test("boots when no keys come, says so, and what needs the configuration is not started", async () => {

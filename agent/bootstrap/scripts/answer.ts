@@ -1,6 +1,5 @@
 /** What a script prints on its standard output: JSON, and nothing else. */
 import { keyProblem, valueFromBytes } from "../../../shared/protocol/value.ts";
-import { printable } from "../../../shared/terminal-text.ts";
 import { ModuleError, type Values } from "../module.ts";
 
 /** Undefined when it printed nothing. Throws ModuleError. */
@@ -37,16 +36,15 @@ function isText(member: [string, unknown]): member is [string, string] {
 
 function checkResult(key: string, value: string): void {
   const problem = keyProblem(key) ?? (value.isWellFormed() ? undefined : "a value must be well-formed Unicode");
-  if (problem !== undefined)
-    throw new ModuleError(`it gave back '${printable(key)}', which cannot be a key: ${problem}`);
+  if (problem !== undefined) throw new ModuleError(`it gave back '${key}', which cannot be a key: ${problem}`);
 }
 
 /**
- * The first line, up to the first text in quotes: as JSON, a secret in it may have escapes, and whoever masks secrets would
- * not recognise it. Not shortened, for the same reason.
+ * The first line as it is, which {@link runScript} keeps within bounds: whoever masks secrets recognises only those that are
+ * whole and were not made printable, and shortens it then.
  */
 function beginningOf(stdout: Uint8Array): string {
   const text = Buffer.from(stdout).toString().trim();
-  const [shown = ""] = /^[^"\r\n]*"?/.exec(text) ?? [];
-  return `'${printable(shown)}'${shown === text ? "" : "..."}`;
+  const [line = ""] = text.split(/[\r\n]/, 1);
+  return `'${line}'${line === text ? "" : "..."}`;
 }

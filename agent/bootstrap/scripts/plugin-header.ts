@@ -17,13 +17,10 @@ import { moduleName, type Target, targets } from "../../../shared/bootstrap.ts";
 import { parseDuration } from "../../../shared/cli/duration.ts";
 import { describeIssues } from "../../../shared/protocol/message.ts";
 import { printable } from "../../../shared/terminal-text.ts";
-import { DEFAULT_MODULE_TIMEOUT_MS, ModuleError } from "../module.ts";
+import { DEFAULT_MODULE_TIMEOUT_MS, MAX_MODULE_TIMEOUT_MS, ModuleError } from "../module.ts";
 
 /** A header stands in the first so many bytes of its file, which may be a program of any size. */
 export const MAX_HEADER_BYTES = 64 * 1024;
-
-/** Nothing that a boot waits for takes longer. Not measured; a timer of Node's ends at 24 days. */
-const MAX_TIMEOUT_MS = 24 * 3_600_000;
 
 const BEGIN = /^### BEGIN PLUGIN INFO\s*$/;
 const END = /^### END PLUGIN INFO\s*$/;
@@ -116,7 +113,7 @@ function ordersOf(path: string, beginsAt: number, members: ReadonlyMap<string, M
 function timeoutOf(path: string, member: Member | undefined): number {
   if (member === undefined) return DEFAULT_MODULE_TIMEOUT_MS;
   const timeoutMs = parseDuration(member.value);
-  if (timeoutMs !== undefined && timeoutMs <= MAX_TIMEOUT_MS) return timeoutMs;
+  if (timeoutMs !== undefined && timeoutMs <= MAX_MODULE_TIMEOUT_MS) return timeoutMs;
   throw problem(
     path,
     member.lineNumber,

@@ -9,21 +9,33 @@ import { Units } from "../units.ts";
 import { checkFiles } from "./check-files.ts";
 import { checkParameters } from "./check-parameters.ts";
 import { MAX_RENDERED_LENGTH } from "./liquid.ts";
+import type { SecretFiles } from "./secret-files.ts";
 import { type Problem, type TemplateFile, TemplateText } from "./template-file.ts";
 import { TemplateModule } from "./template-module.ts";
+
+/** What a template works with beside its files. */
+export interface TemplateSurroundings {
+  units?: Units;
+  /** The record of files that hold secrets; without, a secret that was erased once used is not missed. */
+  secretFiles?: SecretFiles | undefined;
+}
 
 /**
  * A declarative template as a module. `path` is where its text is from; the files that it names beside it are read and parsed
  * now, and have to be root's as it has. Throws ModuleError that names every problem with its line.
  */
-export async function loadTemplate(path: string, text: string, units: Units = new Units()): Promise<ConfigModule> {
+export async function loadTemplate(
+  path: string,
+  text: string,
+  { units = new Units(), secretFiles }: TemplateSurroundings = {},
+): Promise<ConfigModule> {
   const source = new TemplateText(path, text);
   const file = source.parse();
   const { parameters, problems } = checkParameters(file.parameters);
   const checked = await checkFiles(file, (name) => readTrusted(join(dirname(path), name)));
   const all = [...problems, ...checked.problems, ...unitProblems(file)];
   if (all.length > 0) throw source.failure(all);
-  return new TemplateModule({ path, file, parameters, files: checked.files, units });
+  return new TemplateModule({ path, file, parameters, files: checked.files, units, secretFiles });
 }
 
 function unitProblems({ files, units, check }: TemplateFile): Problem[] {

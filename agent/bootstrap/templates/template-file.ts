@@ -6,7 +6,7 @@ import * as z from "zod/mini";
 import { moduleName } from "../../../shared/bootstrap.ts";
 import { durationMs, mode } from "../../../shared/config-file.ts";
 import { checkCommand, key } from "../../../shared/protocol/message.ts";
-import { DEFAULT_MODULE_TIMEOUT_MS, DEFAULT_ORDER, ModuleError } from "../module.ts";
+import { DEFAULT_MODULE_TIMEOUT_MS, DEFAULT_ORDER, MAX_MODULE_TIMEOUT_MS, ModuleError } from "../module.ts";
 import { valueTypes } from "./typed-values.ts";
 import { shortened, together } from "./words.ts";
 
@@ -107,7 +107,10 @@ const templateFile = z.strictObject({
   configure: z._default(order, DEFAULT_ORDER),
   reconfigure: z.optional(order),
   timeout: z.optional(
-    z.pipe(z.string('must be a duration in quotes or with its unit, as "90", 10m or 2h'), durationMs),
+    z.pipe(
+      z.string('must be a duration in quotes or with its unit, as "90", 10m or 2h'),
+      durationMs.check(z.maximum(MAX_MODULE_TIMEOUT_MS, "is longer than one day")),
+    ),
   ),
   parameters: z._default(z.record(variable, parameter).check(maxParameters), {}),
   files: z._default(z.array(file).check(z.maxLength(MAX_FILES)), []),

@@ -14,7 +14,9 @@ import type { FileTemplate } from "./check-files.ts";
 import { changeInLines } from "./preview.ts";
 import { renderFiles } from "./render-files.ts";
 import { commandInWords, runCheck } from "./run-check.ts";
+import type { SecretFiles, SecretUses } from "./secret-files.ts";
 import type { TemplateFile } from "./template-file.ts";
+import { planOf, type RenderPlan } from "./used-secrets.ts";
 import { type TemplateParameter, type Variables, variablesFrom } from "./variables.ts";
 import { shortened } from "./words.ts";
 
@@ -42,11 +44,14 @@ export interface TemplateModuleOptions {
   parameters: readonly TemplateParameter[];
   files: readonly FileTemplate[];
   units: Units;
+  /** Without, nobody remembers which files hold secrets. */
+  secretFiles: SecretFiles | undefined;
 }
 
 /**
  * A declarative template: renders its files, has its check look at them, and has its units take them. All of it happens, or
- * none of it: when the check or a unit fails, the files are put back, and the units take those.
+ * none of it: when the check or a unit fails, the files are put back, and the units take those. A file that was rendered with a
+ * secret which is not set any more is left alone, or the module fails before anything changes ({@link planOf}).
  */
 export class TemplateModule implements ConfigModule {
   readonly kind = "template";
@@ -60,8 +65,9 @@ export class TemplateModule implements ConfigModule {
   readonly #check: readonly string[] | undefined;
   readonly #actions: readonly UnitAction[];
   readonly #units: Units;
+  readonly #secretFiles: SecretFiles | undefined;
 
-  constructor({ path, file, parameters, files, units }: TemplateModuleOptions) {
+  constructor({ path, file, parameters, files, units, secretFiles }: TemplateModuleOptions) {
     this.path = path;
     this.name = file.name;
     this.description = file.description;
@@ -78,6 +84,7 @@ export class TemplateModule implements ConfigModule {
       ...file.units.reload.map((unit): UnitAction => ({ type: "reload", unit })),
     ];
     this.#units = units;
+    this.#secretFiles = secretFiles;
   }
 
   parameters(): Promise<readonly Parameter[]> {
@@ -87,24 +94,25 @@ export class TemplateModule implements ConfigModule {
   async run({ values, signal }: ModuleRun): Promise<ModuleResult> {
     const variables = variablesFrom(this.#parameters, values);
     if (variables === undefined) return { results: {}, skipped: NOTHING_SET };
-    const applied = await new RenderedFiles(renderFiles(this.#files, variables)).apply(signal);
-    const acted = this.#isNeeded(applied.changed) ? await this.#takeUp(applied, signal) : [];
+    const { files, uses } = await this.#plan(values, variables);
+    const applied = await new RenderedFiles(renderFiles(files, variables)).apply(signal);
+    const acted = await this.#takeUp(applied, uses, signal);
     await applied.keep();
     return { results: this.#results(applied.changed, acted) };
   }
 
-  preview({ values }: ModuleRun): Promise<string[]> {
-    return new Promise((resolve) => {
-      resolve(this.#preview(values));
-    });
-  }
-
-  #preview(values: Values): string[] {
+  async preview({ values }: ModuleRun): Promise<string[]> {
     const variables = variablesFrom(this.#parameters, values);
     if (variables === undefined) return [`would be skipped: ${NOTHING_SET}`];
-    const changes = this.#changesInLines(variables);
+    const { files } = await this.#plan(values, variables);
+    const changes = changesInLines(files, variables);
     const mask = secretMask(withOwnSecrets(this.#parameters, values));
     return this.#isNeeded(changes) ? [...changes, ...this.#stepsInLines()].map(mask) : [];
+  }
+
+  async #plan(values: Values, variables: Variables): Promise<RenderPlan> {
+    const noted = await this.#secretFiles?.load();
+    return planOf(this.#files, this.#parameters, values, variables, noted ?? new Map());
   }
 
   /** A template without files has its check run and its units act each time; else what did not change needs neither. */
@@ -112,15 +120,17 @@ export class TemplateModule implements ConfigModule {
     return this.#files.length === 0 || changes.length > 0;
   }
 
-  async #takeUp(applied: AppliedFiles, signal: AbortSignal): Promise<Acted[]> {
+  async #takeUp(applied: AppliedFiles, uses: SecretUses, signal: AbortSignal): Promise<Acted[]> {
     const begun: UnitAction[] = [];
     const acted: Acted[] = [];
+    const isNeeded = this.#isNeeded(applied.changed);
     try {
-      if (this.#check !== undefined) await runCheck(this.#check, signal);
-      for (const action of this.#actions) {
+      if (isNeeded && this.#check !== undefined) await runCheck(this.#check, signal);
+      for (const action of isNeeded ? this.#actions : []) {
         begun.push(action);
         acted.push({ unit: action.unit, outcome: await this.#units.act(action, signal) });
       }
+      await this.#secretFiles?.note(uses);
       return acted;
     } catch (error) {
       const lines = error instanceof ModuleError ? error.lines : [];
@@ -156,19 +166,19 @@ export class TemplateModule implements ConfigModule {
     };
   }
 
-  #changesInLines(variables: Variables): string[] {
-    const changes = new RenderedFiles(renderFiles(this.#files, variables)).changes();
-    const templates = new Map(this.#files.map((template) => [template.path, template]));
-    return changes.flatMap((change) => {
-      const template = templates.get(change.file.path);
-      return template === undefined ? [] : changeInLines(change, template, variables);
-    });
-  }
-
   #stepsInLines(): string[] {
     const check = this.#check === undefined ? [] : [`would check with ${commandInWords(this.#check)}`];
     return [...check, ...this.#actions.map(({ type, unit }) => `would ${type} ${unit}`)];
   }
+}
+
+function changesInLines(files: readonly FileTemplate[], variables: Variables): string[] {
+  const changes = new RenderedFiles(renderFiles(files, variables)).changes();
+  const templates = new Map(files.map((template) => [template.path, template]));
+  return changes.flatMap((change) => {
+    const template = templates.get(change.file.path);
+    return template === undefined ? [] : changeInLines(change, template, variables);
+  });
 }
 
 /** What a parameter says is a secret is one, however it was set. */

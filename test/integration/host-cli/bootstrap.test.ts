@@ -1,9 +1,10 @@
 /** `vmmessage bootstrap` straight to a guest's channel, with the real agent and a program that plays the guest's bootstrap. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { chmod, copyFile, open as openFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { version } from "../../../shared/version.ts";
 import { chardev } from "./chardev.ts";
 import { GuestBootstrap } from "./guest-bootstrap.ts";
@@ -46,6 +47,9 @@ const HOSTNAME = { name: "hostname", state: "ok", durationMs: 200 } as const;
 const USERS = { name: "users", state: "skipped", durationMs: 0, reason: "no value is set" } as const;
 const SITE = { name: "web-site", state: "ok", durationMs: 3_700 } as const;
 const BROKEN = { ...SITE, state: "error", reason: "check 'nginx -t' failed: exit code 1" } as const;
+
+const UNITS =
+  "is vmmessage-bootstrap (for the first boot) or vmmessage-reconfigure (for later ones) enabled in the guest?";
 
 describe("a set of keys", () => {
   it("is in the guest at once, with its commit; secrets are secrets", async () => {
@@ -92,9 +96,45 @@ secrets:
     expect((await agent.run("-l")).stdout).toBe("");
   });
 
+  it("leaves room for the guest's report, or is refused before anything is changed", async () => {
+    const value = `a=${"x".repeat(7_800)}`;
+    const { code, stderr } = await run(["--set", value]);
+    expect({ code, stderr }).toEqual({ code: 4, stderr: expect.stringContaining("limit") as string });
+    expect((await agent.run("-l")).stdout).toBe("");
+    expect(await run(["--set", value, "--no-wait"])).toMatchObject({ code: 0 });
+  });
+
+  it("in a pipe that nobody writes to is waited for until a signal", async () => {
+    const pipe = join(directory, "pipe");
+    await once(spawn("mkfifo", [pipe]), "close");
+    for (const [signal, code] of [
+      ["SIGINT", 130],
+      ["SIGTERM", 143],
+    ] as const)
+      // prettier-ignore
+      for (const args of [["--file", pipe], ["--secret-file", `p=${pipe}`]]) {
+        const waiting = start(...args);
+        // The pipe has a reader now.
+        const writer = await vi.waitFor(() => openFile(pipe, constants.O_WRONLY | constants.O_NONBLOCK), { timeout: 20_000 }); // prettier-ignore
+        await waiting.kill(signal);
+        expect(await waiting.outcome()).toMatchObject({ code });
+        await writer.close();
+      }
+  });
+
+  it("takes yaml.js beside vmmessage.js, which is said when it is missing", async () => {
+    const alone = join(directory, "vmmessage.js");
+    await copyFile("dist/vmmessage.js", alone);
+    const program = spawn(process.execPath, [alone, ...words("--set", "a=1")]);
+    let stderr = "";
+    program.stderr.on("data", (piece: Buffer) => (stderr += piece.toString()));
+    expect(await once(program, "close")).toEqual([2, null]);
+    expect(stderr).toBe("vmmessage: yaml.js is not there; it has to lie beside vmmessage.js\n");
+  });
+
   it.each([
-    ["a: [", 3, "web1.yaml:2: "],
-    ["keys: {a: 2026-01-15}", 3, "web1.yaml:1: 'a' is a date to YAML; quote it to send it as it is"],
+    ["a: [", 3, "web1.yaml:2:1: "],
+    ["keys: {a: 2026-01-15}", 3, "web1.yaml:1:11: 'a' is a date to YAML; quote it to send it as it is"],
     ["secrets: {a: {file: nowhere}}", 2, "cannot read the secret 'a' from "],
   ])("in a file with %j is not sent", async (text, code, message) => {
     const values = await file("web1.yaml", `${text}\n`);
@@ -135,6 +175,40 @@ vmmessage: web-site  ok  3.7 s
 vmmessage: web-site  error  3.7 s  check 'nginx -t' failed: exit code 1
 vmmessage: 1 of 2 modules failed
 `,
+    });
+  });
+
+  it("fails as a whole with its reason, and with what failed modules printed", async () => {
+    const whole = start("--set", "a=1");
+    const commit = await guest.commit();
+    await guest.report({ commit, state: "error", modules: [HOSTNAME], reason: "the disk is full" });
+    expect(await whole.outcome()).toMatchObject({
+      code: 2,
+      stdout: `${opening}Bootstrap of 'web1' failed: the disk is full\n`,
+      stderr: "vmmessage: hostname  ok  0.2 s\nvmmessage: the disk is full\n",
+    });
+    const printed = start("--set", "a=1", "--commit", "second");
+    await guest.commit("second");
+    const lines = ["nginx: [emerg] \u001b[2J", "nginx: test failed"];
+    await guest.report({ commit: "second", state: "ok", modules: [{ ...BROKEN, lines }] });
+    expect(await printed.outcome()).toMatchObject({
+      code: 2,
+      stderr: `vmmessage: web-site  error  3.7 s  check 'nginx -t' failed: exit code 1
+vmmessage:   nginx: [emerg] \\u001b[2J
+vmmessage:   nginx: test failed
+vmmessage: 1 of 1 modules failed
+`,
+    });
+  });
+
+  it("is not confirmed when a later commit is what the guest configures itself by", async () => {
+    const following = start("--set", "a=1", "--commit", "one");
+    await guest.commit("one");
+    await until(() => following.stdout.endsWith("Message sent successfully.\n"));
+    await guest.report({ commit: "two", messageId: "f".repeat(32), state: "running", modules: [] });
+    expect(await following.outcome()).toMatchObject({
+      code: 11,
+      stderr: "vmmessage: the bootstrap of 'web1' is not confirmed: superseded by the commit 'two'\n",
     });
   });
 
@@ -181,11 +255,12 @@ vmmessage: 1 of 2 modules failed
 
   it("is that of this commit and no earlier one, also when both have one text", async () => {
     const modules = [HOSTNAME];
-    await guest.report({ commit: "again", state: "error", modules: [BROKEN] });
+    await guest.report({ commit: "again", messageId: "e".repeat(32), state: "error", modules: [BROKEN] });
     const following = start("--set", "a=1", "--commit", "again");
     await guest.commit("again");
-    await guest.report({ commit: "another", state: "ok", modules });
-    await guest.report({ commit: null, state: "waiting", modules: [] });
+    const before = { messageId: "e".repeat(32), startedAt: "2026-01-15T12:00:00Z" };
+    await guest.report({ ...before, commit: "again", state: "ok", modules });
+    await guest.report({ commit: null, messageId: null, state: "waiting", modules: [] });
     await guest.report({ commit: "again", state: "ok", modules, durationMs: 1_000 });
     expect(await following.outcome()).toMatchObject({
       code: 0,
@@ -226,11 +301,7 @@ vmmessage: 1 of 2 modules failed
 
 describe("when the time is up", () => {
   it.each([
-    [
-      "no run began",
-      [],
-      "it got the message, but no run by this commit began; is vmmessage-bootstrap enabled in the guest?",
-    ],
+    ["no run began", [], `it got the message, but no run by this commit began; ${UNITS}`],
     ["a module runs", [{ name: "web-site", state: "running" as const }], "its module web-site has been running for "],
   ])("and %s, it is not confirmed, and how far it came is said", async (_, modules, progress) => {
     const following = start("--set", "a=1", "--timeout", "4", "--commit", "c1");

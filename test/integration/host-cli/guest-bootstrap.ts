@@ -13,6 +13,7 @@ const SOON = { timeout: 30_000, interval: 50 };
 export class GuestBootstrap {
   readonly #run: (...args: string[]) => Promise<CommandResult>;
   #current = newRun();
+  #messageId: string | null = null;
 
   /** @param run runs `agent` with these arguments */
   constructor(run: (...args: string[]) => Promise<CommandResult>) {
@@ -27,16 +28,24 @@ export class GuestBootstrap {
   /** Settles with the commit when there is one, or when it is this one. A new run begins. */
   async commit(wanted?: string): Promise<string> {
     this.beginRun();
-    return vi.waitUntil(async () => {
-      const { stdout } = await this.#run("-g", COMMIT_KEY);
-      const commit = stdout.toString().replace(/\n$/, "");
-      return (wanted === undefined || commit === wanted) && commit;
+    const { value, messageId } = await vi.waitUntil(async () => {
+      const entry = await this.#commitEntry();
+      return (wanted === undefined || entry?.value === wanted) && entry;
     }, SOON);
+    this.#messageId = messageId;
+    return value;
   }
 
+  async #commitEntry(): Promise<{ value: string; messageId: string } | undefined> {
+    const { stdout } = await this.#run("-g", COMMIT_KEY, "--json");
+    const answer = JSON.parse(stdout.toString()) as { value: string; messageId: string } | { error: object };
+    return "error" in answer ? undefined : answer;
+  }
+
+  /** Of the run by the last commit that was waited for, unless it says otherwise. */
   async report(more: Pick<BootstrapReport, "commit" | "state" | "modules"> & Partial<BootstrapReport>): Promise<void> {
-    const head = { run: this.#current, target: "configure", instance: "i-1", startedAt: "2026-11-20T12:00:00Z" };
-    await this.show(JSON.stringify({ ...head, ...more }));
+    const head = { run: this.#current, target: "configure", instance: "i-1", messageId: this.#messageId };
+    await this.show(JSON.stringify({ ...head, startedAt: new Date().toISOString(), ...more }));
   }
 
   /** Whatever it is. */

@@ -61,6 +61,20 @@ describe("agent config TARGET", () => {
     expect(await lab.left("runs")).toBe("configure\ncleanup\nconfigure\n");
   });
 
+  test("cleanup is not undone by who watches for commits", async () => {
+    await using lab = await BootstrapLab.open({ app: { ...app, header: { ...app.header, reconfigure: 50 } } });
+    await lab.commit({ "com.example.port": "1" });
+    await lab.run("config", "configure");
+    lab.start("bootstrap", "--watch");
+    await lab.commit({ "com.example.port": "2" }, {}, "c2");
+    await lab.report(({ state, commit }) => state === "ok" && commit === "c2");
+    await lab.run("config", "cleanup");
+    await lab.agent.run("-p", "guest.own=1");
+    await lab.commit({ "com.example.port": "3" }, {}, "c3");
+    await lab.report(({ state, commit }) => state === "ok" && commit === "c3");
+    expect(await lab.left("runs")).toBe("configure\nreconfigure\ncleanup\nconfigure\n");
+  });
+
   test("fails when a module does, with its last lines", async () => {
     await using lab = await BootstrapLab.open({ app: { ...app, script: "echo one; echo two >&2; exit 4" } });
     await lab.agent.run("-p", "com.example.port=1");

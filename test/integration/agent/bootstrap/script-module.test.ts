@@ -16,6 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { findModules, type FoundModules } from "../../../../agent/bootstrap/find-modules.ts";
+import { secretMask } from "../../../../agent/bootstrap/mask-secrets.ts";
 import {
   type ModuleError,
   type ModuleResult,
@@ -27,6 +28,7 @@ import { ScriptModule } from "../../../../agent/bootstrap/scripts/script-module.
 import type { Target } from "../../../../shared/bootstrap.ts";
 import { PLAIN_ENVIRONMENT } from "../../../../shared/process-group.ts";
 import type { Value } from "../../../../shared/protocol/value.ts";
+import { printable } from "../../../../shared/terminal-text.ts";
 
 const pythonDirectory = join(import.meta.dirname, "../../../../packaging/python");
 const never = new AbortController().signal;
@@ -159,17 +161,33 @@ describe("a script", () => {
   test.each([
     { answer: "hello", problem: "is not JSON: 'hello'" },
     { answer: "hello\\nworld", problem: "is not JSON: 'hello'..." },
-    { answer: "\\033[2J\\007", problem: String.raw`is not JSON: '\u001b[2J\u0007'` },
+    { answer: "\\033[2J\\007", problem: "is not JSON: '\u001b[2J\u0007'" },
     { answer: "\\377\\376", problem: "is not UTF-8: '\ufffd\ufffd'" },
     { answer: "[]", problem: "is not a JSON object: '[]'" },
-    { answer: '"text"', problem: "is not a JSON object: '\"'..." },
+    { answer: '"text"', problem: "is not a JSON object: '\"text\"'" },
     { answer: "null x", problem: "is not JSON: 'null x'" },
-    { answer: '{"password":"p\\\\u0041ss"} done', problem: "is not JSON: '{\"'..." },
     { answer: "done {}", problem: "is not JSON: 'done {}'" },
-  ])("that prints garbage fails, and what is shown of it is harmless: $answer", async ({ answer, problem }) => {
-    const { message } = await failureOf(run(shModule(`printf '${answer}'`)));
-    expect(message).toBe(`what it printed on its standard output ${problem}`);
-  });
+  ])(
+    "that prints garbage fails, and says what, all of its first line as it is: $answer",
+    async ({ answer, problem }) => {
+      const { message } = await failureOf(run(shModule(`printf '${answer}'`)));
+      expect(message).toBe(`what it printed on its standard output ${problem}`);
+    },
+  );
+
+  test.each(['hunter2hunter2"tail', "pass\tword-long", "pässwörd", "it's me\\", `${"long ".repeat(2_000)}end`])(
+    "that prints garbage with a secret in it does not give it away: %j",
+    async (secret) => {
+      const mask = secretMask(new Map([["pw", { value: secret, isSecret: true }]]));
+      for (const print of ["print(json.loads(sys.stdin.read())['pw'], 'is it')", "print(sys.stdin.read(), 'is it')"]) {
+        const { message } = await failureOf(run(pythonModule("import json, sys", print), { pw: secret }));
+        expect(printable(mask(message))).toMatch(
+          /^what it printed on its standard output is not JSON: '(?:\*\*\*|\{"pw":"\*\*\*"\}'\.\.\.$)/,
+        );
+        expect(mask(message)).not.toMatch(/hunter2|tail|pass|word|ssw|me|long|end/);
+      }
+    },
+  );
 
   test.each([
     { answer: '{"a=b":"1"}', problem: "it gave back 'a=b', which cannot be a key: a key cannot contain '='" },

@@ -17,6 +17,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { type ConfigModule, type GivenValue, ModuleError, type ModuleRun } from "../../../../agent/bootstrap/module.ts";
 import { loadTemplate } from "../../../../agent/bootstrap/templates/load-template.ts";
+import { SecretFiles } from "../../../../agent/bootstrap/templates/secret-files.ts";
 import { Units } from "../../../../agent/bootstrap/units.ts";
 import { MAX_REPORTED_LINES } from "../../../../shared/bootstrap.ts";
 
@@ -59,7 +60,10 @@ function template(text: string): Promise<ConfigModule> {
     /path: DIR/g,
     `owner: ${process.geteuid?.()}, group: ${process.getegid?.()}, path: DIR`,
   );
-  return loadTemplate(at("web.yaml"), owned.replaceAll("DIR", directory), new Units(at("systemctl")));
+  return loadTemplate(at("web.yaml"), owned.replaceAll("DIR", directory), {
+    units: new Units(at("systemctl")),
+    secretFiles: new SecretFiles(at("state")),
+  });
 }
 
 function runOf(values: Record<string, string>, more: Partial<ModuleRun> = {}): ModuleRun {
@@ -311,6 +315,97 @@ describe("when a unit fails", () => {
   });
 });
 
+describe("a secret that was erased once used", () => {
+  const TEMPLATE = `
+parameters:
+  port: { key: port, type: integer, default: 80 }
+  pw: { key: pw, secret: true }
+  pin: { key: pin, secret: true, default: "0000" }
+files:
+  - { path: DIR/a.conf, content: "port {{ port }}{% if pw %} pw {{ pw }}{% endif %}" }
+  - { path: DIR/b.conf, content: "port {{ port }}" }
+  - { path: DIR/pin, content: "{{ pin }}" }
+`;
+  const again = (key: string, name: string): string =>
+    `needs ${key} again: ${at(name)} was rendered with it; a secret is erased once used: send it, or delete the file`;
+
+  test("is missed before anything changes", async () => {
+    await (await template(TEMPLATE)).run(runOf({ port: "80", pw: "hunter2" }));
+    const next = await template(TEMPLATE);
+    expect((await failureOf(next.run(runOf({ port: "81" })))).message).toBe(again("pw", "a.conf"));
+    expect((await failureOf(next.preview(runOf({ port: "81" })))).message).toBe(again("pw", "a.conf"));
+    expect([contents("a.conf"), contents("b.conf")]).toEqual(["port 80 pw hunter2", "port 80"]);
+    await next.run(runOf({ port: "81", pw: "hunter3" }));
+    expect([contents("a.conf"), contents("b.conf")]).toEqual(["port 81 pw hunter3", "port 81"]);
+  });
+
+  test("is not missed where nothing else would change", async () => {
+    const module = await template(TEMPLATE);
+    await module.run(runOf({ port: "81", pw: "hunter2" }));
+    expect(await module.run(runOf({ port: "81" }))).toEqual({ results: {} });
+    expect(await module.preview(runOf({ port: "81" }))).toEqual([]);
+    expect(contents("a.conf")).toBe("port 81 pw hunter2");
+    expect((await failureOf(module.run(runOf({ port: "82" })))).message).toBe(again("pw", "a.conf"));
+  });
+
+  test("is not missed where it was never given, or its file is gone", async () => {
+    const module = await template(TEMPLATE);
+    writeFileSync(at("a.conf"), "of the package");
+    await module.run(runOf({ port: "80" }));
+    await module.run(runOf({ port: "81" }));
+    await module.run(runOf({ port: "81", pw: "hunter2" }));
+    rmSync(at("a.conf"));
+    await module.run(runOf({ port: "82" }));
+    expect(contents("a.conf")).toBe("port 82");
+    await module.run(runOf({ port: "83" }));
+    expect(contents("a.conf")).toBe("port 83");
+  });
+
+  test("is not missed where the run that had it failed", async () => {
+    const module = await template(`${TEMPLATE}check: [sh, -c, "! grep hunter2 DIR/a.conf"]`);
+    await module.run(runOf({ port: "80" }));
+    await failureOf(module.run(runOf({ port: "80", pw: "hunter2" })));
+    await module.run(runOf({ port: "81" }));
+    expect(contents("a.conf")).toBe("port 81");
+  });
+
+  test("does not give way to a default", async () => {
+    const module = await template(TEMPLATE);
+    await module.run(runOf({ pin: "1234" }));
+    await module.run(runOf({ port: "81" }));
+    expect([contents("pin"), contents("b.conf")]).toEqual(["1234", "port 81"]);
+  });
+
+  test("is missed where only another one of its file is sent again", async () => {
+    const module = await template(`
+parameters: { a: { key: a, secret: true }, b: { key: b, secret: true } }
+files: [{ path: DIR/both, content: "{{ a }} {{ b }}" }]
+`);
+    await module.run(runOf({ a: "first", b: "second" }));
+    expect((await failureOf(module.run(runOf({ a: "first" })))).message).toBe(again("b", "both"));
+  });
+
+  test("is in no record, which is root's", async () => {
+    await (await template(TEMPLATE)).run(runOf({ pw: "hunter2", pin: "1234" }));
+    const record = at("state/bootstrap/secret-files.json");
+    expect(readFileSync(record, "utf8")).toContain('"keys":["pw"]');
+    expect(readFileSync(record, "utf8")).not.toMatch(/hunter2|1234/);
+    expect(lstatSync(record).mode & 0o777).toBe(0o600);
+  });
+
+  test("cannot be forgotten: without a record nothing changes", async () => {
+    mkdirSync(at("state"));
+    writeFileSync(at("state/bootstrap"), "");
+    const module = await template(TEMPLATE);
+    expect((await failureOf(module.run(runOf({ pw: "hunter2" })))).message).toContain("secret-files.json: ENOTDIR");
+    expect(existsSync(at("a.conf"))).toBe(false);
+    rmSync(at("state/bootstrap"));
+    mkdirSync(at("state/bootstrap"));
+    writeFileSync(at("state/bootstrap/secret-files.json"), "{");
+    expect((await failureOf(module.run(runOf({ pw: "hunter2" })))).message).toContain("remove it to start anew");
+  });
+});
+
 describe("a preview", () => {
   test("shows what would change, and changes nothing", async () => {
     writeFileSync(at("a.conf"), "one\nport 79\nthree\n", { mode: 0o600 });
@@ -406,7 +501,9 @@ describe("the example", () => {
       /^( *)- path: /gm,
       `$1- owner: ${process.geteuid?.()}\n$1  group: ${process.getegid?.()}\n$1  path: `,
     );
-    const module = await loadTemplate(EXAMPLE, inPlace.replaceAll("DIR", directory), new Units(at("systemctl")));
+    const module = await loadTemplate(EXAMPLE, inPlace.replaceAll("DIR", directory), {
+      units: new Units(at("systemctl")),
+    });
     await module.run(runOf({ "com.example.web.port": "8080", "com.oracle.linux.network.hostname": "www.example.com" }));
     const site = "etc/nginx/sites-enabled/vmmessage-site.conf";
     expect(contents(site)?.trim().split("\n")).toEqual([

@@ -22,8 +22,12 @@ cd ${directory} || exit 9
 shift 2
 echo "$*" >> calls
 if [ "$1" = show ]; then
-  if [ -e "$3" ]; then exec cat "$3"; fi
-  printf 'LoadState=not-found\\nActiveState=inactive\\nAfter=\\n'
+  [ "$3" = -- ] || exit 9
+  shift 3
+  for unit; do
+    if [ -e "./$unit" ]; then cat "./$unit"; else printf 'LoadState=not-found\\nActiveState=inactive\\nAfter=\\n'; fi
+    echo
+  done
   exit 0
 fi
 if [ "$1" = --no-block ]; then shift; fi
@@ -98,6 +102,57 @@ describe("a unit", () => {
       expect(orders()).toEqual([DEFERRED_VERBS.join(" "), DEFERRED_VERBS.join(" "), "reload-or-restart app.service"]);
     },
   );
+
+  describe("whose start pulls in others, while the machine is being configured,", () => {
+    beforeEach(() => {
+      unitIs("vmmessage-configured.target", { ActiveState: "inactive", Job: "7" });
+      unitIs("app.service", { ActiveState: "inactive", Requires: "-.mount db.service", Wants: "network.target" });
+      unitIs("-.mount", {});
+      unitIs("network.target", {});
+    });
+
+    test("is waited for when none of them waits for the configuration", async () => {
+      unitIs("db.service", { ActiveState: "inactive", Wants: "app.service network.target" });
+      expect(await reload()).toBe("done");
+    });
+
+    test.each([
+      { waits: "one of them", db: { After: "vmmessage-configured.target" } },
+      { waits: "one that has failed", db: { ActiveState: "failed", After: "vmmessage-configured.target" } },
+      { waits: "what one of them pulls in", db: { BindsTo: "more.service" } },
+      { waits: "what one of them wants", db: { Wants: "more.service" } },
+      { waits: "what one of them comes after, which is to be started,", db: { After: "queued.service" } },
+    ])("is not waited for when $waits waits for it", async ({ db }) => {
+      unitIs("db.service", { ActiveState: "inactive", ...db });
+      unitIs("more.service", { ActiveState: "inactive", After: "vmmessage-bootstrap.service" });
+      unitIs("queued.service", { ActiveState: "inactive", Job: "9", After: "vmmessage-configured.target" });
+      expect(await reload()).toBe("deferred");
+      expect(orders()).toEqual([DEFERRED_VERBS.join(" ")]);
+    });
+
+    test.each([
+      { what: "one that runs already", db: { After: "vmmessage-configured.target", ActiveState: "active" } },
+      { what: "one that nobody starts", db: { After: "idle.service" } },
+    ])("is waited for when only $what comes after it", async ({ db }) => {
+      unitIs("db.service", { ActiveState: "inactive", ...db });
+      unitIs("idle.service", { ActiveState: "inactive", After: "vmmessage-configured.target" });
+      expect(await reload()).toBe("done");
+    });
+
+    test("is waited for when nobody is about to reach the target", async () => {
+      unitIs("db.service", { ActiveState: "inactive", After: "vmmessage-configured.target" });
+      unitIs("vmmessage-configured.target", { ActiveState: "inactive", Job: "" });
+      expect(await reload()).toBe("done");
+    });
+
+    test("is not waited for when they are too many to tell", async () => {
+      unitIs("db.service", {
+        ActiveState: "inactive",
+        Wants: Array.from({ length: 200 }, (_, i) => `${i}.service`).join(" "),
+      });
+      expect(await reload()).toBe("deferred");
+    });
+  });
 
   test("whose file has changed is read again first", async () => {
     unitIs("app.service", { NeedDaemonReload: "yes" });

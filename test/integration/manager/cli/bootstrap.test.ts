@@ -78,7 +78,7 @@ describe("vmmessage bootstrap", () => {
   it("passes over the run that the manager remembers of a VM that is away", async () => {
     await startManager();
     await manager.untilLink("web1", "up");
-    await guest.report({ commit: "again", state: "error", modules: [{ ...SITE, state: "error" }] });
+    await guest.report({ commit: "again", messageId: "e".repeat(32), state: "error", modules: [{ ...SITE, state: "error" }] }); // prettier-ignore
     await vi.waitFor(async () => {
       const { status } = await manager.get("/v1/vms/web1/keys/org.vmmessage.bootstrap");
       expect(status).toBe(200);
@@ -120,6 +120,28 @@ describe("vmmessage bootstrap", () => {
     expect((await manager.vm("web1")).pending).toBe(1);
   });
 
+  it("of somebody who may not set the report's key is refused at once, and --no-wait does without it", async () => {
+    await startManager();
+    await manager.untilLink("web1", "up");
+    const rights = ["--role", "write", "--vms", "*", "--keys", "com.example.", "--keys", "org.vmmessage.commit"];
+    const added = ["user", "add", "alice", ...rights, "--new-password", "-"];
+    expect(await vmmessage(added, { ...environment(), stdin: "correct horse\n" })).toMatchObject({ code: 0 });
+    const asAlice = ["-u", "alice", "-p", "correct horse", "--set", "com.example.a=1"];
+    const { code, stderr } = await start(...asAlice).outcome();
+    expect({ code, stderr }).toEqual({
+      code: 6,
+      stderr: expect.stringMatching(
+        /'org\.vmmessage\.bootstrap' is none of those; to follow the run takes this key too, with --no-wait it is left alone\n$/,
+      ) as string,
+    });
+    expect(await agent.list()).toEqual([]);
+    expect(await start(...asAlice, "--set", "other=1").outcome()).toMatchObject({
+      code: 6,
+      stderr: expect.not.stringContaining("--no-wait") as string,
+    });
+    expect(await start(...asAlice, "--no-wait").outcome()).toMatchObject({ code: 0 });
+  });
+
   it("--no-wait ends when the message is with the manager", async () => {
     await agent.kill("SIGTERM");
     await startManager();
@@ -146,7 +168,7 @@ describe("vmmessage bootstrap", () => {
 });
 
 describe("what a guest reports of its run", () => {
-  const run = { run: "0123456789abcdef", target: "configure", instance: "i-1", commit: "c1" } as const;
+  const run = { run: "0123456789abcdef", target: "configure", instance: "i-1", commit: "c1", messageId: "m1" } as const;
   const failed: BootstrapMessage<"bootstrap.module"> = {
     ...run,
     module: "web-site",

@@ -1,6 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { type ConfigModule, ModuleError, type ModuleRun, type Parameter } from "../../../../agent/bootstrap/module.ts";
-import { inOrder, type ModuleEnd, runModules, visibleValues } from "../../../../agent/bootstrap/runner.ts";
+import { declaredBy, visibleValues, withSecretsMarked } from "../../../../agent/bootstrap/declared.ts";
+import { inOrder, type ModuleEnd, runModules } from "../../../../agent/bootstrap/runner.ts";
 import { secretMask } from "../../../../agent/bootstrap/mask-secrets.ts";
 
 const parameter = (key: string, more: Partial<Parameter> = {}): Parameter => ({
@@ -38,6 +39,7 @@ async function run(modules: ConfigModule[], values: Record<string, { value: stri
     target: "configure",
     modules,
     values: new Map(Object.entries(values)),
+    limitMs: 3_600_000,
     signal: new AbortController().signal,
     started: ({ name }) => Promise.resolve(void steps.push(`begin ${name}`)),
     ended: ({ name, outcome }: ModuleEnd) => Promise.resolve(void steps.push(`${outcome} ${name}`)),
@@ -109,6 +111,22 @@ describe("modules", () => {
     ]);
   });
 
+  test("who have not had their turn when the time for the whole run is over fail", async () => {
+    const { ends } = await runModules({
+      target: "configure",
+      modules: [moduleOf("a", { run: () => Promise.resolve({ results: {} }) })],
+      values: new Map(),
+      limitMs: 0,
+      signal: new AbortController().signal,
+    });
+    expect(ends).toMatchObject([{ outcome: "error", reason: "the time for the whole run was over before its turn" }]);
+  });
+
+  test("that cannot say what they take fail, and the others run", async () => {
+    const mute = moduleOf("mute", { parameters: () => Promise.reject(new ModuleError("garbage")) });
+    expect((await run([mute, moduleOf("b")])).ends).toMatchObject([{ reason: "garbage" }, { outcome: "ok" }]);
+  });
+
   test("of an interrupted run come to no end", async () => {
     const interrupt = new AbortController();
     const running = runModules({
@@ -122,6 +140,7 @@ describe("modules", () => {
         }),
       ],
       values: new Map(),
+      limitMs: 1_000,
       signal: interrupt.signal,
     });
     await expect(running).rejects.toThrow("ended by SIGTERM");
@@ -131,19 +150,35 @@ describe("modules", () => {
 describe("secrets", () => {
   test("are seen by the modules that name them, under any of their names", () => {
     const values = new Map(Object.entries({ a: plain("1"), "old.s": secret("2"), t: secret("3"), p: plain("4") }));
-    const parameters = [parameter("s", { aliases: ["old.s"] }), parameter("p", { password: true, keep: true })];
-    const { values: seen, used, kept } = visibleValues(values, parameters);
-    expect(Object.fromEntries(seen)).toEqual({ a: plain("1"), "old.s": secret("2"), p: secret("4") });
-    expect({ used, kept }).toEqual({ used: ["old.s"], kept: ["p"] });
+    const { values: seen, secrets } = visibleValues(values, [parameter("s", { aliases: ["old.s"] })]);
+    expect(Object.fromEntries(seen)).toEqual({ a: plain("1"), "old.s": secret("2"), p: plain("4") });
+    expect(secrets).toEqual(["old.s"]);
   });
 
-  test("are used up by a run, but for those that one of its modules wants to be kept", async () => {
+  test("are what one module calls a password to all of them, however it was set", async () => {
+    const own = moduleOf("own", { parameters: () => Promise.resolve([parameter("p", { password: true })]) });
+    let seen: string[] = [];
+    const other = moduleOf("other", {
+      run: ({ values }) => {
+        seen = [...values.keys()];
+        return Promise.reject(new ModuleError("it was plain-password"));
+      },
+    });
+    const { ends, usedSecrets } = await run([other, own], { p: plain("plain-password"), q: plain("1") });
+    expect(seen).toEqual(["q"]);
+    expect(ends).toMatchObject([{ reason: "it was ***" }, { outcome: "ok" }]);
+    expect(usedSecrets).toEqual(["p"]);
+    const declared = await declaredBy([own], "configure", new AbortController().signal);
+    expect(withSecretsMarked(new Map([["p", plain("x")]]), declared).get("p")).toEqual(secret("x"));
+  });
+
+  test("are used by the modules that were given them, and no others are", async () => {
     const naming = (name: string, ...parameters: Parameter[]) => {
       return moduleOf(name, { parameters: () => Promise.resolve(parameters) });
     };
-    const modules = [naming("a", parameter("s"), parameter("t")), naming("b", parameter("t", { keep: true }))];
+    const modules = [naming("a", parameter("s"), parameter("x", { required: true })), naming("b", parameter("t"))];
     const { usedSecrets } = await run(modules, { s: secret("1"), t: secret("2"), u: secret("3") });
-    expect(usedSecrets).toEqual(["s"]);
+    expect(usedSecrets).toEqual(["t"]);
   });
 
   test("stand in no reason, line or result", async () => {

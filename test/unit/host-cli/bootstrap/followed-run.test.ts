@@ -2,6 +2,9 @@ import * as fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
 import {
   FollowedRun,
+  isEnd,
+  isSuccess,
+  MAX_SEEN_RUNS,
   type ModuleReport,
   type RunView,
   type Seen,
@@ -9,9 +12,11 @@ import {
 import {
   extentInWords,
   failureInWords,
-  isEnd,
+  lossInWords,
   moduleLine,
+  printedLines,
   progressInWords,
+  supersededInWords,
 } from "../../../../host-cli/bootstrap/run-words.ts";
 import { type BootstrapReport, MAX_MODULES, REPORT_KEY } from "../../../../shared/bootstrap.ts";
 import type { WireChange } from "../../../../shared/protocol/message.ts";
@@ -19,10 +24,12 @@ import type { WireChange } from "../../../../shared/protocol/message.ts";
 const EPOCH = "0000000000000001";
 const LATER_EPOCH = "0000000000000002";
 const FIRST_RUN = "00000000000000a1";
+const OURS = "0".repeat(32);
+const OTHERS = "1".repeat(32);
 const SECOND_RUN = "00000000000000a2";
 
 function report(modules: ModuleReport[], more: Partial<BootstrapReport> = {}): BootstrapReport {
-  const head = { run: FIRST_RUN, target: "configure", instance: null, commit: "c1", state: "running" } as const;
+  const head = { run: FIRST_RUN, target: "configure", instance: null, commit: "c1", messageId: OURS, state: "running" } as const; // prettier-ignore
   return { ...head, startedAt: "2026-11-20T12:00:00Z", modules, ...more };
 }
 
@@ -36,14 +43,19 @@ function entry(value: object | string, revision: number, key = REPORT_KEY): Wire
 }
 
 /** What comes of one change. */
-function take(run: FollowedRun, change: WireChange, { epoch = EPOCH, nowMs = 0 } = {}): Seen[] {
-  return run.take({ epoch, changes: [change] }, nowMs);
+function take(run: FollowedRun, change: WireChange, { epoch = EPOCH, nowMs = 0, resync = false } = {}): Seen[] {
+  return run.take({ epoch, changes: [change], resync }, nowMs);
+}
+
+/** What a host sets the key to together with a commit, at noon unless said. */
+function room(messageId: string, revision: number, setAt = "2026-11-20T12:00:00Z"): WireChange {
+  return { key: REPORT_KEY, value: '{"state":"sent"}', setBy: "host", setAt, ageMs: 0, revision, messageId };
 }
 
 /** One whose commit was set at revision 10. */
 function delivered(): FollowedRun {
-  const run = new FollowedRun("c1");
-  expect(run.delivered({ epoch: EPOCH, revision: 10 }, 0)).toEqual([]);
+  const run = new FollowedRun(OURS);
+  expect(run.delivered({ epoch: EPOCH, revision: 10 })).toEqual([]);
   return run;
 }
 
@@ -100,29 +112,29 @@ describe("a run", () => {
 });
 
 describe("passed over is", () => {
-  it("a run of another commit, or of none", () => {
-    const run = delivered();
-    expect(take(run, entry(report([ok("a")], { commit: "c2", state: "ok" }), 11))).toEqual([]);
-    expect(take(run, entry(report([], { commit: null, state: "waiting" }), 12))).toEqual([]);
+  it.each<[string, Partial<BootstrapReport>]>([
+    ["of another change with the same commit", { messageId: OTHERS }],
+    ["of no change", { messageId: null }],
+  ])("a run %s, wherever and whenever it stands", (_, whose) => {
+    const run = new FollowedRun(OURS);
+    const other = report([ok("a")], { ...whose, state: "ok" });
+    expect(take(run, entry(other, 9))).toEqual([]);
+    expect(run.delivered({ epoch: EPOCH, revision: 10 })).toEqual([]);
+    expect(take(run, entry(other, 11))).toEqual([]);
+    expect(take(run, entry(other, 1), { epoch: LATER_EPOCH })).toEqual([]);
+    expect(views(take(run, entry(report([pending("a")]), 2)))).toHaveLength(1);
   });
 
-  it("a run by the same commit that was there before, also when it comes again in another epoch", () => {
-    const run = delivered();
-    const before = report([ok("a")], { state: "ok" });
-    expect(take(run, entry(before, 9))).toEqual([]);
-    expect(take(run, entry(before, 1), { epoch: LATER_EPOCH })).toEqual([]);
-    const ours = report([pending("a")], { run: SECOND_RUN });
-    expect(views(take(run, entry(ours, 2), { epoch: LATER_EPOCH }))).toHaveLength(1);
+  it("what an older guest reports, which does not say whose it is", () => {
+    const { messageId, ...older } = report([ok("a")], { state: "ok" });
+    expect(messageId).toBe(OURS);
+    expect(take(delivered(), entry(older, 11))).toEqual([{ type: "unreadable" }]);
   });
 
-  it("all that is seen before the keys are delivered, but for what turns out to be later", () => {
-    const run = new FollowedRun("c1");
-    expect(take(run, entry(report([ok("a")], { state: "ok" }), 9))).toEqual([]);
-    expect(run.delivered({ epoch: EPOCH, revision: 10 }, 0)).toEqual([]);
-
-    const quick = new FollowedRun("c1");
-    expect(take(quick, entry(report([ok("a")], { state: "ok" }), 11))).toEqual([]);
-    expect(views(quick.delivered({ epoch: EPOCH, revision: 10 }, 0))).toMatchObject([{ report: { state: "ok" } }]);
+  it("the room for its report that a host set, which is no report", () => {
+    const run = delivered();
+    expect(take(run, room(OURS, 10))).toEqual([]);
+    expect(take(run, { ...room(OTHERS, 11), value: JSON.stringify(report([ok("a")], { state: "ok" })) })).toEqual([]); // prettier-ignore
   });
 
   it("another key with the report's key as its prefix, and a report that is deleted", () => {
@@ -157,20 +169,97 @@ test("whatever the guest sets the key to, nothing throws and nothing is said twi
   fc.assert(property, { numRuns: 300 });
 });
 
+it("a run is ours whatever its commit's text is, also before it is known that the keys were delivered", () => {
+  const run = new FollowedRun(OURS);
+  expect(views(take(run, entry(report([ok("a")], { commit: null, state: "ok" }), 3)))).toHaveLength(1);
+});
+
+describe("a later commit supersedes ours", () => {
+  const LATER = "2026-11-20T12:00:01Z";
+  const two = (more: Partial<BootstrapReport> = {}) => report([pending("a")], { run: SECOND_RUN, messageId: OTHERS, commit: "two", ...more }); // prettier-ignore
+  const superseded = [{ type: "superseded", commit: "two", hadBegun: false }];
+
+  it("when the guest begins a run of it after ours was set, by the guest's clock", () => {
+    const run = delivered();
+    take(run, room(OURS, 10));
+    expect(take(run, entry(two(), 11))).toEqual([]);
+    expect(take(run, entry(two({ startedAt: LATER }), 12))).toEqual(superseded);
+  });
+
+  it("when the guest runs by what another host set after ours, also when ours is known to be set last", () => {
+    const run = new FollowedRun(OURS);
+    take(run, room(OTHERS, 11));
+    expect(take(run, entry(two(), 12))).toEqual([]);
+    expect(run.delivered({ epoch: EPOCH, revision: 10 })).toEqual(superseded);
+  });
+
+  it("but not when what another host set was before ours, or cannot be compared", () => {
+    const run = delivered();
+    take(run, room(OTHERS, 9));
+    expect(take(run, entry(two(), 12))).toEqual([]);
+    take(run, room(OTHERS, 12), { epoch: LATER_EPOCH });
+    expect(take(run, entry(two(), 13), { epoch: LATER_EPOCH })).toEqual([]);
+  });
+
+  it("when it begins after ours did, whose end was not seen", () => {
+    const run = delivered();
+    take(run, entry(report([running("a")]), 11));
+    expect(take(run, entry(two(), 9))).toEqual([]);
+    expect(take(run, entry(two({ startedAt: LATER }), 12))).toEqual([{ type: "superseded", commit: "two", hadBegun: true }]); // prettier-ignore
+  });
+
+  it("but not with a report that is gone since, or of a run that no commit began", () => {
+    const run = new FollowedRun(OURS);
+    take(run, room(OTHERS, 11));
+    take(run, entry(two(), 12));
+    take(run, { key: REPORT_KEY, deleted: true, revision: 13 });
+    expect(run.delivered({ epoch: EPOCH, revision: 10 })).toEqual([]);
+    take(run, room(OURS, 10));
+    expect(take(run, entry(two({ messageId: null, startedAt: LATER }), 14))).toEqual([]);
+  });
+
+  it("in words", () => {
+    const words = (commit: string | null, hadBegun: boolean) => supersededInWords({ type: "superseded", commit, hadBegun }); // prettier-ignore
+    expect(words("two", false)).toBe("superseded by the commit 'two'");
+    expect(words(null, true)).toBe("superseded by another commit; its run had begun, and its end was not seen");
+  });
+});
+
+describe("a guest that does not stop", () => {
+  const nameOf = (index: number) => index.toString(16).padStart(16, "0");
+
+  it("beginning another run is shown so many of them, and then its end", () => {
+    const run = delivered();
+    const begin = (index: number) => take(run, entry(report([ok("a")], { run: nameOf(index) }), 11 + index));
+    const seen = Array.from({ length: 100 }, (_, index) => begin(index)).flat();
+    expect(seen.map(({ type }) => type)).toEqual([...Array<string>(MAX_SEEN_RUNS).fill("run"), "too-many-runs"]);
+    expect(views(take(run, entry(report([ok("a")], { state: "ok" }), 200)))).toHaveLength(1);
+  });
+
+  it("calling its modules otherwise is shown as many as a run can have", () => {
+    const run = delivered();
+    const call = (index: number) => views(take(run, entry(report([ok(`m${index}`)]), 11 + index)));
+    const ended = Array.from({ length: 1_000 }, (_, index) => call(index)).flat().flatMap((view) => view.ended); // prettier-ignore
+    expect(ended).toHaveLength(MAX_MODULES);
+  });
+});
+
 describe("how far it came", () => {
   const words = (run: FollowedRun, nowMs = 0) => progressInWords(run.progress(nowMs));
 
   it("is not at all while the message waits", () => {
-    expect(words(new FollowedRun("c1"))).toBe("it never got the message, which waits in the manager till it answers");
+    expect(words(new FollowedRun(OURS))).toBe("it never got the message, which waits in the manager till it answers");
   });
 
   it("is the message alone while no run begins", () => {
     const run = delivered();
     expect(words(run)).toBe(
-      "it got the message, but no run by this commit began; is vmmessage-bootstrap enabled in the guest?",
+      "it got the message, but no run by this commit began; is vmmessage-bootstrap (for the first boot) or vmmessage-reconfigure (for later ones) enabled in the guest?",
     );
-    take(run, entry(report([], { commit: "c2" }), 11));
+    take(run, entry(report([], { commit: "c2", messageId: OTHERS }), 11));
     expect(words(run)).toContain("no run by this commit began (what it shows is of the commit 'c2')");
+    run.take({ epoch: EPOCH, changes: [], resync: true }, 0);
+    expect(words(run)).not.toContain("c2");
   });
 
   it("is the module that runs, since it was first seen to", () => {
@@ -201,6 +290,11 @@ describe("in words", () => {
     expect(moduleLine(ok("a"), 8)).toBe("a         ok       0.2 s");
   });
 
+  it("what a failed module printed stands under it", () => {
+    expect(printedLines({ ...failed("web"), lines: ["one", "two"] })).toEqual(["  one", "  two"]);
+    expect(printedLines({ ...ok("web"), lines: ["one"] })).toEqual([]);
+  });
+
   it("a run is so many modules in so much time", () => {
     expect(extentInWords(view([ok("a")], { durationMs: 4_090 }))).toBe("1 module in 4.1 s");
     expect(extentInWords(view([ok("a"), ok("b")]))).toBe("2 modules");
@@ -211,5 +305,23 @@ describe("in words", () => {
     expect(failureInWords(view([failed("a"), failed("b", "x"), failed("c")]))).toBe("a failed; and 2 more");
     expect(failureInWords(view([], { reason: "no commit came within 300 s" }))).toBe("no commit came within 300 s");
     expect(failureInWords(view([]))).toBe("the guest does not say why");
+  });
+
+  it("a run that failed as a whole has a reason instead of a count", () => {
+    expect(lossInWords(view([ok("a"), failed("b")]))).toBe("1 of 2 modules failed");
+    expect(lossInWords(view([ok("a")], { state: "error", reason: "the disk is full" }))).toBe("the disk is full");
+  });
+
+  it("a run is a success when the guest says so and each module ended well", () => {
+    const skipped: ModuleReport = { name: "s", state: "skipped" };
+    expect(isSuccess(view([ok("a"), skipped], { state: "ok" }))).toBe(true);
+    expect(isSuccess(view([], { state: "ok" }))).toBe(true);
+    expect(isSuccess(view([ok("a")], { state: "error" }))).toBe(false);
+    for (const module of [failed("b"), pending("b"), running("b")]) {
+      expect(isSuccess(view([ok("a"), module], { state: "ok" }))).toBe(false);
+    }
+    expect(failureInWords(view([pending("b")], { state: "ok" }))).toBe(
+      "the run has ended, but its module b is pending",
+    );
   });
 });

@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { chmod, mkdtemp, open, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable, Writable } from "node:stream";
@@ -7,8 +8,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { BootstrapCommand } from "../../../../host-cli/bootstrap-command.ts";
 import { readBootstrapEntries } from "../../../../host-cli/bootstrap/read-sources.ts";
 import type { Context } from "../../../../host-cli/context.ts";
-import { COMMIT_KEY, REPORT_KEY } from "../../../../shared/bootstrap.ts";
-import { CommandError } from "../../../../shared/cli/failure.ts";
+import { bootstrapReport, COMMIT_KEY, REPORT_KEY, REPORT_ROOM } from "../../../../shared/bootstrap.ts";
+import { CommandError, Interruption } from "../../../../shared/cli/failure.ts";
 import { Output } from "../../../../shared/cli/output.ts";
 import { PasswordReader } from "../../../../shared/cli/password-reader.ts";
 import { MAX_ENTRIES_PER_CHANGE, MAX_VALUE } from "../../../../shared/protocol/limits.ts";
@@ -25,7 +26,7 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true, force: true }));
 
 /** Everything that is printed is a note. */
-function contextWith(stdin: string): Context {
+function contextWith(stdin: string, interrupt = new AbortController().signal): Context {
   const stderr = new Writable({
     write: (piece: Buffer, _encoding, done) => {
       notes += String(piece);
@@ -36,17 +37,22 @@ function contextWith(stdin: string): Context {
     output: new Output("vmmessage", { stdout: stderr, stderr }),
     stdin: () => Readable.from([Buffer.from(stdin)]),
     terminal: { ask: () => undefined, show: undefined },
-    interrupt: new AbortController().signal,
+    interrupt,
     environment: {},
     uid: 0,
     home: "/",
   };
 }
 
-function entriesOf(asked: Partial<BootstrapCommand>, stdin = ""): Promise<NewEntry[]> {
-  const command = { values: [], secrets: [], file: undefined, commit: undefined, follows: true, ...asked };
-  const context = contextWith(stdin);
-  return readBootstrapEntries(command as unknown as BootstrapCommand, "c1", { context, passwords: new PasswordReader(context) }); // prettier-ignore
+function entriesOf(
+  asked: Partial<BootstrapCommand>,
+  stdin = "",
+  interrupt?: AbortSignal,
+  commit = "c1",
+): Promise<NewEntry[]> {
+  const command = { values: [], secrets: [], file: undefined, commit: undefined, follows: false, ...asked };
+  const context = contextWith(stdin, interrupt);
+  return readBootstrapEntries(command as unknown as BootstrapCommand, commit, { context, passwords: new PasswordReader(context) }); // prettier-ignore
 }
 
 async function problem(asked: Partial<BootstrapCommand>, stdin = ""): Promise<string> {
@@ -103,12 +109,35 @@ describe("the entries are", () => {
     expect(entry).toEqual({ key: "p", ...value, secret: true });
   });
 
+  it.each(["c1", "ü".repeat(200), "x".repeat(256)])(
+    "with room for the report of the run of %s that is followed",
+    async (commit) => {
+      const [set, room, ...more] = await entriesOf({ follows: true }, "", undefined, commit);
+      expect([set, more]).toEqual([{ key: COMMIT_KEY, value: commit }, []]);
+      expect(room?.key).toBe(REPORT_KEY);
+      expect(Buffer.byteLength(room?.value ?? "")).toBe(REPORT_ROOM);
+      expect(JSON.parse(room?.value ?? "")).toMatchObject({ state: "sent", commit });
+      expect(bootstrapReport.safeParse(JSON.parse(room?.value ?? "")).success).toBe(false);
+    },
+  );
+
   it("a secret out of a pipe, whose writer is waited for", async () => {
     const path = join(directory, "pipe");
     execFileSync("mkfifo", [path]);
     const reading = entriesOf({ secrets: [fromFile("p", path)] });
     await writeFile(path, "from a pipe\n");
     expect((await reading)[0]).toEqual({ key: "p", value: "from a pipe", secret: true });
+  });
+
+  it("values out of a pipe, whose writer may take its time", async () => {
+    const path = join(directory, "pipe");
+    execFileSync("mkfifo", [path]);
+    const reading = entriesOf({ file: path });
+    const writer = await open(path, "w");
+    await writer.write("keys: {a: 1,");
+    await writer.write(" b: 2}\n");
+    await writer.close();
+    expect(await reading).toHaveLength(3);
   });
 });
 
@@ -121,6 +150,41 @@ it.each([
   await entriesOf({ secrets: [fromFile("p", path)] });
   expect(notes).toBe(isNoted ? `vmmessage: others may read ${path}, and with it the secret 'p'\n` : "");
 });
+
+describe("Ctrl-C ends the reading of a pipe", () => {
+  it.each([
+    ["without a writer", "secret", false],
+    ["with a silent writer", "secret", true],
+    ["without a writer", "file", false],
+    ["with a silent writer", "file", true],
+  ])("%s: %s", async (_, what, hasWriter) => {
+    const path = join(directory, "pipe");
+    execFileSync("mkfifo", [path]);
+    const interrupt = new AbortController();
+    const asked = what === "file" ? { file: path } : { secrets: [fromFile("p", path)] };
+    const reading = entriesOf(asked, "", interrupt.signal);
+    const writer = hasWriter ? await open(path, "w") : undefined;
+    interrupt.abort(new Interruption("SIGINT", 130));
+    await expect(reading).rejects.toBeInstanceOf(Interruption);
+    // Nobody reads any more.
+    await expect(writer === undefined ? open(path, constants.O_WRONLY | constants.O_NONBLOCK) : writer.write("x")).rejects.toThrow(/ENXIO|EPIPE/); // prettier-ignore
+    await writer?.close();
+  });
+});
+
+it.each(["org.vmmessage.root-password", "com.oracle.linux.root-password"])(
+  "a value of %s is noted, a secret is not",
+  async (key) => {
+    // prettier-ignore
+    await entriesOf({ values: [{ key, value: "x" }] });
+    expect(notes).toBe(
+      `vmmessage: '${key}' is sent for everybody to read who may read keys; make it a secret (secrets:, --secret, --secret-file)\n`,
+    );
+    notes = "";
+    await entriesOf({ secrets: [prompt(key)] }, "x\n");
+    expect(notes).toBe("");
+  },
+);
 
 describe("nothing is sent when", () => {
   it("a key is given twice, in the file and on the command line", async () => {
@@ -156,6 +220,7 @@ describe("nothing is sent when", () => {
       `failed: ${empty} is empty; the secret 'p' needs a value`,
     );
     expect(await problem({ secrets: [fromFile("p", directory)] })).toContain("(EISDIR)");
+    expect(await problem({ file: directory })).toBe(`failed: --file: cannot read ${directory} (EISDIR)`);
   });
 
   it("something is too large", async () => {
@@ -166,7 +231,7 @@ describe("nothing is sent when", () => {
     expect(await problem({ values: [{ key: "a", value: `${most}x` }] })).toBe(tooLarge);
     expect(await problem({ secrets: [fromFile("a", await file("more", `${most}xx`))] })).toBe(tooLarge);
     expect(await problem({ secrets: [fromFile("a", "/dev/zero")] })).toBe(tooLarge);
-    expect(await problem({ file: "/dev/zero" })).toBe("usage: /dev/zero is over 1048576 bytes; it is another file");
+    expect(await problem({ file: "/dev/zero" })).toBe("usage: /dev/zero is over 524288 bytes; it is another file");
   });
 
   it("it is too much for one message", async () => {
@@ -176,6 +241,9 @@ describe("nothing is sent when", () => {
     expect(await entriesOf(keys(MAX_ENTRIES_PER_CHANGE - 1, "x"))).toHaveLength(MAX_ENTRIES_PER_CHANGE);
     expect(await problem(keys(MAX_ENTRIES_PER_CHANGE, "x"))).toBe(
       "over-limit: 1025 keys, the commit among them, are over the limit of 1024 for one set",
+    );
+    expect(await problem({ ...keys(MAX_ENTRIES_PER_CHANGE - 1, "x"), follows: true })).toBe(
+      "over-limit: 1025 keys, the commit and the report among them, are over the limit of 1024 for one set",
     );
     expect(await problem(keys(8, "x".repeat(MAX_VALUE)))).toMatch(/^over-limit: the keys take \d+ bytes together/);
   });

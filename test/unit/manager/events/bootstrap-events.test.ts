@@ -13,7 +13,7 @@ import { eventJson, MAX_EVENT_BYTES } from "../../../../manager/sinks/event-json
 import { nextEvent } from "../sinks/events.ts";
 import { NOW, openTables, web1 } from "../store/tables.ts";
 
-const RUN = { run: "0123456789abcdef", target: "configure", instance: "i-1", commit: "c-1" };
+const RUN = { run: "0123456789abcdef", target: "configure", instance: "i-1", commit: "c-1", messageId: "m-1" };
 const STARTED = { ...RUN, modules: ["hostname", "web-site"] };
 const MODULE = {
   ...RUN,
@@ -34,6 +34,20 @@ describe("a guest's report of its configuration", () => {
     ["bootstrap.module", MODULE, "BOOTSTRAP.MODULE", "ActionEvent", undefined],
     ["bootstrap.ended", ENDED, "BOOTSTRAP.SUCCEEDED", "ActionEvent", "ok"],
     ["bootstrap.ended", { ...ENDED, outcome: "error", reason: "no" }, "BOOTSTRAP.FAILED", "AlertEvent", "error"],
+    [
+      "bootstrap.ended",
+      { ...ENDED, modules: [{ name: "a", outcome: "error" }] },
+      "BOOTSTRAP.FAILED",
+      "AlertEvent",
+      "error",
+    ],
+    [
+      "bootstrap.ended",
+      { ...ENDED, modules: [{ name: "a", outcome: "skipped" }] },
+      "BOOTSTRAP.SUCCEEDED",
+      "ActionEvent",
+      "ok",
+    ],
   ])("%s is an event of its VM when it was received, and the guest's word", (name, data, type, category, newState) => {
     expect(reported(name, data)).toEqual({
       time: NOW,
@@ -53,7 +67,7 @@ describe("a guest's report of its configuration", () => {
   test("tells what happened before it tells of which run, where only the first members are shown", () => {
     const names = Object.keys(reported("bootstrap.module", MODULE)?.data ?? {});
     expect(names.slice(0, 4)).toEqual(["module", "outcome", "durationMs", "reason"]);
-    expect(names.slice(-4)).toEqual(["target", "commit", "run", "instance"]);
+    expect(names.slice(-4)).toEqual(["commit", "run", "messageId", "instance"]);
   });
 
   test("tells nothing but the members of its schema", () => {

@@ -35,6 +35,7 @@ describe("a template", () => {
   });
 
   test("says its name, its places and its time", async () => {
+    await expect(load("timeout: 25h\ncheck: [/bin/true]")).rejects.toThrow("timeout: is longer than one day");
     const module = await load("name: w\nconfigure: 60\nreconfigure: 10\ntimeout: 90s\ncheck: [/bin/true]");
     expect(module).toMatchObject({ name: "w", timeoutMs: 90_000 });
     expect([...module.orders.values()]).toEqual([60, 10]);
