@@ -253,7 +253,7 @@ describe("a guest whose keys were set before its first boot", () => {
     expect(await propertyOf(guest, "vmmessage-bootstrap.service", "Result")).toBe("success");
     expect(await guest.shell("journalctl -b --no-pager -o cat -u vmmessage-bootstrap")).toContain("configured already");
     expect(await guest.shell(stamps)).toBe(before);
-    expect(await guest.shell("hostname")).toBe("web2.example.com");
+    expect(await guest.shell("hostname")).toBe("web1.example.com");
     await untilState(guest, "nginx.service", "active");
     expect(await guest.shell("curl -fsS http://127.0.0.1:8081/")).toContain("Hello from backend");
     expect(await host.events("BOOTSTRAP.STARTED")).toHaveLength(runs);
