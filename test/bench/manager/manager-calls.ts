@@ -44,11 +44,13 @@ export class ManagerCalls {
     await this.#body("POST", "/v1/subscriptions", subscription);
   }
 
-  /** The sum of a counter over all VMs, or a VM's. */
+  /** The sum of a metric over all VMs, or a VM's; or one that is of none. */
   async counter(name: string, vm?: string): Promise<number> {
     const lines = (await this.#body("GET", "/metrics")).split("\n");
     const label = vm === undefined ? "" : `vm="${vm}"`;
-    const samples = lines.filter((line) => line.startsWith(`${name}{`) && line.includes(label));
+    const samples = lines.filter(
+      (line) => /^[{ ]/.test(line.slice(name.length)) && line.startsWith(name) && line.includes(label),
+    );
     return samples.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" ") + 1)), 0);
   }
 

@@ -65,7 +65,7 @@ describe("the guest commands, as ovmd has them", () => {
     { args: ["--ack", "missing"], exitCode: 1, says: "there is no key 'missing'" },
     { args: ["-l", "-x"], exitCode: 3, says: "'list' and 'clear' are two things to do" },
     { args: ["--ttl", "5", "-l"], exitCode: 3, says: "--ttl goes with set" },
-    { args: ["-s", "configure"], exitCode: 2, says: "not built yet" },
+    { args: ["-s", "explode"], exitCode: 3, says: "there is no target 'explode'" },
   ])("refuse $args.0 $says with exit code $exitCode and change nothing", async ({ args, exitCode, says }) => {
     const result = await agent.run(...args);
     expect(result.stderr).toContain(says);
