@@ -123,3 +123,8 @@ export const bootstrapMessages = {
 
 export type BootstrapMessageName = keyof typeof bootstrapMessages;
 export type BootstrapMessage<N extends BootstrapMessageName> = z.infer<(typeof bootstrapMessages)[N]>;
+
+/** How a module of a run that has ended ended: one that never ran, since the run was cut short, was skipped. */
+export function outcomeOf(state: BootstrapReport["modules"][number]["state"]): ModuleOutcome {
+  return state === "pending" || state === "running" ? "skipped" : state;
+}

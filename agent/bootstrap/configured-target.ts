@@ -6,7 +6,7 @@ import { exitProblem, runProgram } from "./run-program.ts";
 export const CONFIGURED_TARGET = "vmmessage-configured.target";
 
 /** Is there where systemd runs (sd_booted(3)). */
-const SYSTEMD = "/run/systemd/system";
+export const SYSTEMD = "/run/systemd/system";
 
 /** Has it reached, and does not wait: it was not when the first boot gave up. Nothing to do without systemd. Throws ModuleError. */
 export async function startConfiguredTarget(signal: AbortSignal): Promise<void> {

@@ -88,10 +88,14 @@ async function waitForCommit(
 ): Promise<Found> {
   const { door, signal } = environment;
   const declared = namesOf(parametersIn(await declaredBy(modules, "configure", signal)));
-  const look = async (): Promise<Found> => {
+  const read = async (): Promise<Found> => {
     const snapshot = await door.readKeys();
     const gone = snapshot.gone.filter((key) => declared.has(key));
     return { snapshot, commit: commitOf(snapshot.entries, commitKeys), gone };
+  };
+  const look = (until: AbortSignal): Promise<Found | undefined> => {
+    const reading = read().catch(() => undefined);
+    return within(LOOK_MS, reading, until);
   };
   const done = new AbortController();
   const ends = AbortSignal.any([signal, done.signal, AbortSignal.timeout(wait)]);
@@ -103,11 +107,7 @@ async function waitForCommit(
     let found: Found = { snapshot: undefined, commit: undefined, gone: [] };
     while (!ends.aborted) {
       await news.settled(0, ends);
-      const seen = await within(
-        LOOK_MS,
-        look().catch(() => undefined),
-        ends,
-      );
+      const seen = await look(ends);
       // A secret that a boot took away is waited for as long as there is time: the host is told that it is gone.
       if (seen?.commit !== undefined && seen.gone.length === 0) return seen;
       if (seen === undefined) {
@@ -116,13 +116,7 @@ async function waitForCommit(
       } else found = seen;
     }
     // What came while the last look was under way.
-    return (
-      (await within(
-        LOOK_MS,
-        look().catch(() => undefined),
-        signal,
-      )) ?? found
-    );
+    return (await look(signal)) ?? found;
   } finally {
     done.abort();
     await following;

@@ -1,12 +1,9 @@
 /** The last lines that a program printed, of all its streams in the order they came; of all the rest nothing is kept. */
 import type { Readable } from "node:stream";
+import { readUnhurried } from "../unhurried-reading.ts";
 
 /** Longer than any value, so that a secret that was printed is a whole one, which can be masked. */
 const MAX_KEPT_LINE_BYTES = 64 * 1024;
-
-/** What a program may print before it has to wait, and how long: a flood must not keep the agent busy. Not measured. */
-const BURST_BYTES = 256 * 1024;
-const BURST_PAUSE_MS = 10;
 
 const LINE_END = /[\r\n]/;
 
@@ -14,36 +11,25 @@ export class LastLines {
   readonly #maxLines: number;
   readonly #lines: string[] = [];
   readonly #open = new Set<OpenLine>();
-  readonly #streams: readonly Readable[];
-  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #endings: readonly (() => void)[];
 
   constructor(maxLines: number, ...streams: Readable[]) {
     this.#maxLines = maxLines;
-    this.#streams = streams;
-    for (const stream of streams) this.#follow(stream);
+    this.#endings = streams.map((stream) => {
+      const line = new OpenLine();
+      this.#open.add(line);
+      return readUnhurried(stream, (piece) => {
+        this.#take(piece, line);
+      });
+    });
   }
 
   /** Reads no more, whoever still has the other end. The lines without the spaces around them, and without empty ones. */
   close(): string[] {
-    for (const timer of this.#timers) clearTimeout(timer);
-    for (const stream of this.#streams) stream.destroy();
+    for (const end of this.#endings) end();
     for (const line of this.#open) this.#keep(line.end());
     this.#open.clear();
     return this.#lines;
-  }
-
-  #follow(stream: Readable): void {
-    const line = new OpenLine();
-    this.#open.add(line);
-    let burstBytes = 0;
-    stream.on("error", () => undefined);
-    stream.on("data", (piece: Buffer) => {
-      this.#take(piece, line);
-      burstBytes += piece.length;
-      if (burstBytes < BURST_BYTES) return;
-      burstBytes = 0;
-      this.#rest(stream);
-    });
   }
 
   /** As Latin-1, a character for each byte: no line end is part of another character in UTF-8, and a piece may end within one. */
@@ -66,15 +52,6 @@ export class LastLines {
     if (line === "") return;
     this.#lines.push(line);
     if (this.#lines.length > this.#maxLines) this.#lines.shift();
-  }
-
-  #rest(stream: Readable): void {
-    stream.pause();
-    const timer = setTimeout(() => {
-      this.#timers.delete(timer);
-      stream.resume();
-    }, BURST_PAUSE_MS);
-    this.#timers.add(timer);
   }
 }
 

@@ -1,5 +1,5 @@
 /** A run in words. Pure. */
-import type { BootstrapReport } from "../../shared/bootstrap.ts";
+import { type BootstrapReport, outcomeOf } from "../../shared/bootstrap.ts";
 import type { ModuleEnd } from "./runner.ts";
 import type { RunState } from "./run-state.ts";
 
@@ -26,7 +26,7 @@ export function reportLines({
   const now = underway === null ? [] : [`A run of ${underway.target} was begun and has not ended.`];
   if (last === null) return [head, ...now];
   const modules = last.modules.map(({ name, state, durationMs = 0, reason }) => {
-    const outcome = state === "pending" || state === "running" ? "skipped" : state;
+    const outcome = outcomeOf(state);
     return `  ${moduleLine({ name, outcome, durationMs, ...(reason !== undefined && { reason }) })}`;
   });
   return [head, ...now, `The last run, of ${last.startedAt}: ${runLine(last)}`, ...modules];

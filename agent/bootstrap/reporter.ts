@@ -5,7 +5,7 @@ import {
   type BootstrapMessageName,
   type BootstrapReport,
   MAX_SHOWN_LINES,
-  type ModuleOutcome,
+  outcomeOf,
   REPORT_KEY,
 } from "../../shared/bootstrap.ts";
 import { newNonce } from "../../shared/random.ts";
@@ -47,10 +47,6 @@ export class Reporter {
     this.#note = note;
     const head = { ...facts, run: newNonce(), commit: null, messageId: null };
     this.#report = { ...head, state: "waiting", startedAt: rfc3339(Date.now()), modules: [] };
-  }
-
-  get report(): BootstrapReport {
-    return this.#report;
   }
 
   /** The run has not begun: it waits for its commit. */
@@ -147,11 +143,6 @@ function endedMessage({ run, target, instance, commit, messageId, ...rest }: Boo
   const data = { ...head, outcome: state === "ok" ? ("ok" as const) : ("error" as const) };
   const why = reason === undefined ? {} : { reason };
   return { name: "bootstrap.ended", data: { ...data, durationMs, ...why, modules: outcomes } };
-}
-
-/** A run that was cut short leaves modules that never ran. */
-function outcomeOf(state: BootstrapReport["modules"][number]["state"]): ModuleOutcome {
-  return state === "pending" || state === "running" ? "skipped" : state;
 }
 
 /** The same for each telling, so that a second one has no effect. */

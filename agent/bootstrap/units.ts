@@ -2,11 +2,11 @@
  * systemd's units, through systemctl(1). A unit that is ordered after the configuration waits for us while it starts: we must
  * not wait for it.
  */
+import { CONFIGURED_TARGET } from "./configured-target.ts";
 import { ModuleError } from "./module.ts";
 import { exitProblem, type ProgramRun, runProgram } from "./run-program.ts";
 
 /** What is reached when the machine is configured; whatever is ordered after either waits until the modules have run. */
-const CONFIGURED_TARGET = "vmmessage-configured.target";
 const CONFIGURATION_UNITS = [CONFIGURED_TARGET, "vmmessage-bootstrap.service"];
 
 /** Of `systemctl show`: a unit may be ordered after hundreds of others, and several are asked for at once. Not measured. */

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { isIPv4 } from "node:net";
 import { join } from "node:path";
 import { printable } from "../../../shared/terminal-text.ts";
+import { SYSTEMD } from "../configured-target.ts";
 import { type ConfigModule, ModuleError } from "../module.ts";
 import { BuiltinModule, type Plan } from "./builtin-module.ts";
 import { hostsWith } from "./hosts-file.ts";
@@ -18,8 +19,6 @@ const LABEL = /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/;
 const HOSTNAME_FILE = "/etc/hostname";
 const HOSTS_FILE = "/etc/hosts";
 const KERNEL_NAME = "/proc/sys/kernel/hostname";
-/** sd_booted(3). */
-const SYSTEMD_RUNS = "/run/systemd/system";
 
 export function hostnameModule(tools: BuiltinTools): ConfigModule {
   return new BuiltinModule({
@@ -93,7 +92,7 @@ function nameIn(hostnameFile: string): string | undefined {
 
 /** systemd is told, so that its services know at once; without it, or without its bus, the kernel is. */
 async function nameKernel(tools: BuiltinTools, name: string, signal: AbortSignal): Promise<void> {
-  if (existsSync(join(tools.root, SYSTEMD_RUNS))) {
+  if (existsSync(join(tools.root, SYSTEMD))) {
     const { exit } = await tools.run({ file: "hostnamectl", args: ["set-hostname", name], signal });
     if (exit.type === "code" && exit.code === 0) return;
   }
