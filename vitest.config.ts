@@ -15,11 +15,18 @@ export default defineConfig({
       },
       {
         test: {
+          name: "packages",
+          include: ["test/packages/**/*.test.ts"],
+          testTimeout: 300_000,
+          hookTimeout: 1_200_000,
+        },
+      },
+      {
+        test: {
           name: "vm",
           include: ["test/vm/**/*.test.ts"],
           testTimeout: 300_000,
           hookTimeout: 600_000,
-          fileParallelism: false,
         },
       },
     ],

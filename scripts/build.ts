@@ -4,42 +4,61 @@
  */
 import { chmod, cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { build, type BuildOptions, type Plugin } from "esbuild";
+import { build, type BuildOptions, type Metafile, type Plugin } from "esbuild";
 
 const root = join(import.meta.dirname, "..");
 
-/** Entry points by the name of their file, and what runs them. */
-const programs = {
+interface Bundle {
+  main: string;
+  /** Of a program; the other bundles are loaded by one. */
+  interpreter?: string;
+}
+
+/** By the name of their file. */
+const bundles = {
   agent: { main: "agent/main.ts", interpreter: "/usr/bin/env node" },
   /** Loaded by `agent bootstrap` and `agent config` alone. */
-  "agent-bootstrap": { main: "agent/bootstrap/main.ts", interpreter: "/usr/bin/env node" },
+  "agent-bootstrap": { main: "agent/bootstrap/main.ts" },
   vmmessage: { main: "host-cli/main.ts", interpreter: "/usr/bin/env node" },
   // A manager's objects live long: less room for young ones saves it 32 MiB (docs/benchmarks.md).
   vmmessaged: { main: "manager/main.ts", interpreter: "/usr/bin/env -S node --max-semi-space-size=4" },
   /** Read by `vmmessage bootstrap` and agent-bootstrap alone: to read it takes a command longer than all it does. */
-  yaml: { main: "node_modules/yaml/dist/index.js", interpreter: "/usr/bin/env node" },
+  yaml: { main: "node_modules/yaml/dist/index.js" },
   /** A thread of vmmessaged, which needs a file of its own. */
-  "vmmessaged-store": { main: "manager/store/worker.ts", interpreter: "/usr/bin/env node" },
-};
+  "vmmessaged-store": { main: "manager/store/worker.ts" },
+} satisfies Record<string, Bundle>;
+
+export type BundleName = keyof typeof bundles;
+/** What esbuild put into each bundle. Its paths are relative to the project's root. */
+export type BundleMetafiles = Record<BundleName, Metafile>;
+
+interface BuildRequest {
+  outDir: string;
+  plugins?: Plugin[];
+}
 
 /** Writes the bundles to `outDir`, emptied before; `plugins` change what goes in, for tests of what must not. */
-export async function buildBundles({ outDir, plugins = [] }: { outDir: string; plugins?: Plugin[] }): Promise<void> {
+export async function buildBundles({ outDir, plugins = [] }: BuildRequest): Promise<BundleMetafiles> {
+  const metafiles: Record<string, Metafile> = {};
   await rm(outDir, { recursive: true, force: true });
   await mkdir(outDir, { recursive: true });
   // The project's own package.json says that .js files are modules.
   await writeFile(join(outDir, "package.json"), '{ "type": "commonjs" }\n');
-  for (const [name, { main, interpreter }] of Object.entries(programs)) {
+  for (const [name, { main, interpreter }] of Object.entries<Bundle>(bundles)) {
     const outfile = join(outDir, `${name}.js`);
-    await build({
+    const { metafile } = await build({
       ...shared,
       entryPoints: [main],
       outfile,
-      banner: { js: `#!${interpreter}` },
+      ...(interpreter === undefined ? {} : { banner: { js: `#!${interpreter}` } }),
       plugins: [dropSubprocesses, keepBootstrapApart, keepYamlApart, ...plugins],
+      metafile: true,
     });
-    await chmod(outfile, 0o755);
+    metafiles[name] = metafile;
+    if (interpreter !== undefined) await chmod(outfile, 0o755);
   }
   await cp(join(root, "packaging", "python"), join(outDir, "python"), { recursive: true });
+  return metafiles as BundleMetafiles;
 }
 
 const shared: BuildOptions = {
@@ -50,6 +69,8 @@ const shared: BuildOptions = {
   target: "node24",
   // serialport has a native addon, and is needed by tty channels only; ssh2 tries the others and does without them
   external: ["serialport", "cpu-features", "*.node"],
+  // A bundle in an executable has nothing but require().
+  supported: { "dynamic-import": false },
   define: { "import.meta.dirname": "__dirname", "import.meta.filename": "__filename" },
   minify: true,
   logLevel: "warning",

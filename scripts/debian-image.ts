@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
-import { cachedFile } from "../test/vm/harness/image/cached-file.ts";
+import { cachedFile } from "./cached-file.ts";
 import { command, ensureInstalled, type Log, withFreshLists } from "./system-packages.ts";
 
 const run = promisify(execFile);

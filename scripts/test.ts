@@ -1,17 +1,21 @@
 /**
- * Runs the checks and the tiers of tests: `scripts/test.ts [check|unit|integration|vm]...`, all of them without a word.
+ * Runs the checks and the tiers of tests: `scripts/test.ts [check|unit|integration|packages|vm]...`, all of them without a
+ * word.
  * Prints what failed, and the true counts last, alone on a line. A check counts as one test.
  */
 import { spawnSync } from "node:child_process";
 import { delimiter, join } from "node:path";
+import { buildAll } from "../packaging/build-all.ts";
+import { readRelease } from "../packaging/release.ts";
 import { buildBundles } from "./build.ts";
 import { ensureGuestTools } from "./guest-tools.ts";
+import { ensurePackageCheckers } from "./package-checkers.ts";
 import { ensureTestServers } from "./test-servers.ts";
 import { filesThatFailed, lineOf, resultsOf, secondThoughts, type TestResult, withReport } from "./test-report.ts";
 
 const root = join(import.meta.dirname, "..");
 const binaries = join(root, "node_modules", ".bin");
-const tiers = ["check", "unit", "integration", "vm"] as const;
+const tiers = ["check", "unit", "integration", "packages", "vm"] as const;
 type Tier = (typeof tiers)[number];
 
 /** More than this is no accident. */
@@ -60,6 +64,10 @@ async function runTier(tier: Tier): Promise<TestResult[]> {
     await ensureTestServers(console.error);
     await buildBundles({ outDir: join(root, "dist") });
   }
+  if (tier === "packages") {
+    await ensurePackageCheckers(console.error);
+    await buildAll({ outDir: join(root, "build"), release: await readRelease(process.env), log: console.error });
+  }
   return runVitest(tier);
 }
 
@@ -83,7 +91,7 @@ function vitest(tier: Tier, files: readonly string[]): TestResult[] {
       "--project",
       tier,
       // What these tests wait for is mostly other programs; by itself vitest would use one of two cores.
-      ...(tier === "integration" ? [`--maxWorkers=${files.length === 0 ? 2 : 1}`] : []),
+      ...(tier !== "unit" ? [`--maxWorkers=${files.length === 0 ? 2 : 1}`] : []),
       "--reporter=default",
       "--reporter=json",
       `--outputFile=${report}`,

@@ -1,7 +1,7 @@
 import { access, constants, readFile, writeFile } from "node:fs/promises";
 import { hostname, release } from "node:os";
 import { join } from "node:path";
-import { cachedFile } from "./image/cached-file.ts";
+import { cachedFile } from "../../../scripts/cached-file.ts";
 import type { GuestImage } from "./image/guest-image.ts";
 import { QemuProcess } from "./qemu-process.ts";
 import { createTemporaryDirectory, removeTemporaryDirectory } from "./temporary-directory.ts";

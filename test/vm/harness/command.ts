@@ -1,10 +1,6 @@
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
-
-const execute = promisify(execFile);
+import { runTool } from "../../../scripts/run-tool.ts";
 
 /** Runs a program of this machine to its end; returns its standard output, and throws with its standard error. */
-export async function runCommand(program: string, args: string[], env: Record<string, string> = {}): Promise<string> {
-  const { stdout } = await execute(program, args, { env: { ...process.env, ...env }, maxBuffer: 2 ** 26 });
-  return stdout;
+export function runCommand(program: string, args: string[], env: Record<string, string> = {}): Promise<string> {
+  return runTool(program, args, { env: { ...process.env, ...env } });
 }

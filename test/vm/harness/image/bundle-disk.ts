@@ -29,7 +29,7 @@ async function diskOf(bundleDir: string): Promise<string> {
   for (const [name, directory] of await withDependencies(externalPackages)) {
     await addDirectory(tree, directory, join("node_modules", name), isForGuest);
   }
-  return buildDisk({ name: "bundle", tree, size: "32M" });
+  return buildDisk({ name: "bundle", tree, size: "256M" });
 }
 
 /** Addons come compiled for every platform; the guest is one of them. */

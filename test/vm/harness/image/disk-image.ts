@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { cachedFile } from "./cached-file.ts";
+import { cachedFile } from "../../../../scripts/cached-file.ts";
 import { runCommand } from "../command.ts";
 import { hashTree, type Tree, writeTree } from "./tree.ts";
 

@@ -1,6 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { basename, dirname } from "node:path";
-import { cachedFile } from "./cached-file.ts";
+import { cachedFile } from "../../../../scripts/cached-file.ts";
 import { type ArchiveFile, createCpioArchive } from "./cpio.ts";
 import { modulesInLoadOrder } from "./kernel-modules.ts";
 import { defaultMode, type Entry, hashTree, type Tree } from "./tree.ts";

@@ -1,5 +1,5 @@
 import { readFile, writeFile } from "node:fs/promises";
-import { cachedFile } from "./cached-file.ts";
+import { cachedFile } from "../../../../scripts/cached-file.ts";
 import { decompressLegacyLz4, isLegacyLz4 } from "./lz4.ts";
 import { hashTree } from "./tree.ts";
 

@@ -1,7 +1,7 @@
 // The guest's /dev/vda: Node, busybox, qemu-ga, strace and our own helpers. Changes with the machine's packages only.
 import { join } from "node:path";
 import type { GuestTools } from "../../../../scripts/guest-tools.ts";
-import { cachedFile } from "./cached-file.ts";
+import { cachedFile } from "../../../../scripts/cached-file.ts";
 import { runCommand } from "../command.ts";
 import { buildDisk } from "./disk-image.ts";
 import { guestSources, projectRoot } from "./paths.ts";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { cachedFile } from "./cached-file.ts";
+import { cachedFile } from "../../../../scripts/cached-file.ts";
 import { runCommand } from "../command.ts";
 import { guestSources } from "./paths.ts";
 import { hashTree } from "./tree.ts";

@@ -1,9 +1,8 @@
 // Files that take a while to make and are named by the hash of what they are made from.
 import { mkdir, mkdtemp, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
-import { projectRoot } from "./paths.ts";
 
-const cacheDir = join(projectRoot, ".cache", "guest-images");
+const cacheDir = join(import.meta.dirname, "..", ".cache", "guest-images");
 /** Files not used for this long are other branches' and old builds'. */
 const staleAfterMs = 3 * 24 * 60 * 60 * 1000;
 
