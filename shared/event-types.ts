@@ -43,6 +43,7 @@ export const eventTypes = {
   "MESSAGE.ACKNOWLEDGED": state("a program in it acknowledged a message"),
   "MESSAGE.EXPIRED": state("a message for it waited too long"),
   "MESSAGE.REFUSED": state("its guest refused a message"),
+  "MESSAGE.MOVED": state("a message that waited here waits at the manager that has it now"),
   "VM.START": action("somebody started it"),
   "VM.STOP": action("somebody stopped it, or asked its guest to shut down"),
   "VM.REBOOT": action("somebody reset it, from outside"),

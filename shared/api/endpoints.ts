@@ -47,8 +47,9 @@ export const endpoints = madeOnUse({
   listVms: () => ({
     method: "GET",
     path: "/v1/vms",
-    summary: "All VMs",
-    answer: z.object({ vms: z.array(schemas.vmSummary) }),
+    summary: "All VMs of this manager, or of all that share its broker",
+    query: z.strictObject({ everywhere: z.optional(events.flag) }),
+    answer: schemas.vmList,
   }),
   showVm: () => ({ method: "GET", path: "/v1/vms/:vm", summary: "One VM", params: vm, answer: schemas.vmSummary }),
   forgetVm: () => ({

@@ -64,7 +64,7 @@ const list = <T extends z.ZodMiniType>(item: T) =>
     ),
   );
 
-const flag = z.pipe(
+export const flag = z.pipe(
   z.enum(["true", "false"]),
   z.transform((text) => text === "true"),
 );

@@ -87,8 +87,20 @@ export const vmSummary = z.object({
   lastHeardAt: z.optional(time),
   /** Messages that wait for it. */
   pending: count,
+  /** The machine whose manager has it now, where that is not the one that says this: it was moved there. */
+  heldBy: z.optional(z.string()),
+  /** The machine whose manager has it running, too: two VMs with one UUID, or one that is reached twice. */
+  contestedBy: z.optional(z.string()),
 });
 export type VmSummary = z.infer<typeof vmSummary>;
+
+/** What became of asking one manager of several; `reason` when it did not answer. */
+export const askedManager = z.object({ host: z.string(), id: z.string(), reason: z.optional(z.string()) });
+export type AskedManager = z.infer<typeof askedManager>;
+
+/** `managers`: with `everywhere`, those that were asked, the one that answers first. */
+export const vmList = z.object({ vms: z.array(vmSummary), managers: z.optional(z.array(askedManager)) });
+export type VmList = z.infer<typeof vmList>;
 
 // ---- Messages to a VM and what became of them
 
@@ -397,6 +409,16 @@ export const health = z.object({
   ),
   links: z.record(z.enum(linkStates), count),
   messages: z.record(z.enum(messageStates), count),
+  /** Managers on other hosts; none where no broker is configured for them. */
+  peers: z.optional(
+    z.object({
+      /** Without its password. */
+      broker: z.string(),
+      state: z.enum(["connected", "disconnected"]),
+      reason: z.optional(z.string()),
+      managers: z.array(z.object({ host: z.string(), id: z.string(), vms: count })),
+    }),
+  ),
   /** Where events go by configuration; of those that users subscribed, only how many are in which state. */
   sinks: z.object({
     configured: z.array(

@@ -12,11 +12,15 @@ const channel = z.object({
   target: perhaps(z.object({ "@name": z.optional(z.string()), "@state": z.optional(z.string()) })),
 });
 
+const controller = z.object({ "@type": z.literal("virtio-serial") });
+
 const document = z.object({
   domain: z.object({
     name: z.string(),
     uuid: z.optional(z.string()),
-    devices: perhaps(z.object({ channel: z.optional(z.array(z.unknown())) })),
+    devices: perhaps(
+      z.object({ channel: z.optional(z.array(z.unknown())), controller: z.optional(z.array(z.unknown())) }),
+    ),
   }),
 });
 
@@ -42,7 +46,7 @@ const parser = new XMLParser({
   attributeNamePrefix: "@",
   parseTagValue: false,
   parseAttributeValue: false,
-  isArray: (_name, path) => path === "domain.devices.channel",
+  isArray: (_name, path) => path === "domain.devices.channel" || path === "domain.devices.controller",
 });
 
 /** Undefined when it is not a domain's XML. */
@@ -53,6 +57,12 @@ export function readDomain(xml: string, channelName: string): Domain | undefined
   const channels = (devices?.channel ?? []).map(readChannel);
   const named = (wanted: string) => channels.find((candidate) => candidate?.name === wanted)?.channel;
   return { name, uuid, channel: named(channelName), guestAgent: named(GUEST_AGENT_CHANNEL_NAME) };
+}
+
+/** Whether it has the device that virtio-serial ports belong to. */
+export function hasVirtioSerialController(xml: string): boolean {
+  const { devices } = document.safeParse(parseXml(xml)).data?.domain ?? {};
+  return devices?.controller?.some((element) => controller.safeParse(element).success) === true;
 }
 
 function readChannel(element: unknown): { name: string | undefined; channel: DomainChannel } | undefined {

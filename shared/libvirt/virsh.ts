@@ -63,8 +63,12 @@ export function virshMessage(stderr: string): string {
   return (lines.at(-1) ?? stderr.trim()).slice(0, MAX_MESSAGE_LENGTH);
 }
 
+/** How libvirt begins what it says of a request that it understood and does not carry out (its src/util/virerror.c). */
+const REFUSED =
+  /^(?:requested operation is not valid|operation not supported|operation failed|unsupported configuration|this function is not supported|invalid argument|XML error|internal error: (?!client socket is closed))/i;
+
 function codeFor(said: string): CommandError["code"] {
   if (/domain not found|failed to get domain/i.test(said)) return "failed";
-  if (/permission denied|authentication/i.test(said)) return "not-permitted";
-  return "unreachable";
+  if (/permission denied|authentication|^operation forbidden|^access denied/i.test(said)) return "not-permitted";
+  return REFUSED.test(said) ? "failed" : "unreachable";
 }
