@@ -41,7 +41,7 @@ export const CONFIGURATION_EXAMPLES = `Examples:
   agent config enumerate --human-readable          every key that they take
   agent config configure --dry-run                 what would change, as a diff
   agent config configure --module web --console-input    one module, with values that a person types
-  agent -l | agent config configure --module web --stdin one module, with the keys as they are
+  agent -l | agent config configure --module web --stdin  one module, with the keys as they are
   agent config cleanup                             before this disk becomes a template
   agent config status                              how the last run went
 

@@ -1,4 +1,4 @@
-/** `agent`: the guest's daemon and its commands. The only file that touches arguments, signals and the exit code. */
+/** `agent`: the guest's daemon and its commands. The only file that touches arguments, environment, signals and the exit code. */
 import { isatty } from "node:tty";
 import { assertUtf8Arguments } from "../shared/cli/arguments.ts";
 import { asFailure, CommandError, Interruption } from "../shared/cli/failure.ts";
@@ -11,14 +11,17 @@ import { getKey } from "./commands/get.ts";
 import { listKeys } from "./commands/list.ts";
 import { acknowledgeKey, sendEvent } from "./commands/tell-host.ts";
 import { waitForKey, watchKeys } from "./commands/watch.ts";
+import { calledNameOf, toAgentWords } from "./oracle-names.ts";
 import { parseArguments } from "./parse-arguments.ts";
 
 async function main(): Promise<void> {
-  const output = new Output("agent", process);
+  const name = calledNameOf(process.argv0);
+  const output = new Output(name, process);
   try {
     const args = process.argv.slice(2);
     assertUtf8Arguments(args);
-    const parsed = parseArguments(args);
+    const called = toAgentWords(name, args);
+    const parsed = called.type === "text" ? called : parseArguments(called.words);
     if (parsed.type === "text") process.stdout.write(parsed.text);
     else await runCommand(parsed.command, output);
   } catch (error) {
@@ -100,6 +103,7 @@ async function configureUntilSignal(command: ConfigurationCommand, output: Outpu
  */
 async function runUntilSignal(command: RunCommand): Promise<void> {
   const { runAgent } = await import("./commands/run.ts");
+  const { takeNotifySettings } = await import("../shared/systemd-service.ts");
   const stop = new AbortController();
   let signal: NodeJS.Signals = "SIGTERM";
   const onSignal = (received: NodeJS.Signals): void => {
@@ -107,7 +111,7 @@ async function runUntilSignal(command: RunCommand): Promise<void> {
     stop.abort();
   };
   process.on("SIGTERM", onSignal).on("SIGINT", onSignal);
-  await runAgent(command, stop.signal);
+  await runAgent(command, stop.signal, takeNotifySettings(process.env, process.pid));
   process.off("SIGTERM", onSignal).off("SIGINT", onSignal);
   process.kill(process.pid, signal);
 }

@@ -41,7 +41,8 @@ export async function listenUnixSocket(path: string, rights: SocketRights): Prom
   return server;
 }
 
-async function removeStaleSocket(path: string): Promise<void> {
+/** Throws SocketInUseError when somebody listens there. */
+export async function removeStaleSocket(path: string): Promise<void> {
   const probe = connect(path);
   try {
     await once(probe, "connect");

@@ -1,6 +1,7 @@
 /** `agent run`: the daemon until SIGTERM or SIGINT. */
 import { CommandError } from "../../shared/cli/failure.ts";
 import { ConfigError } from "../../shared/config-file.ts";
+import type { NotifySettings } from "../../shared/systemd-service.ts";
 import type { RunCommand } from "../command.ts";
 import { readConfig } from "../config.ts";
 import { SocketInUseError } from "../channel/unix-listener.ts";
@@ -9,7 +10,11 @@ import { AlreadyRunningError } from "../daemon/pid-file.ts";
 import { openLog } from "../log.ts";
 
 /** Settles when the daemon has stopped. Throws CommandError when it cannot start. */
-export async function runAgent(command: RunCommand, stopped: AbortSignal): Promise<void> {
+export async function runAgent(
+  command: RunCommand,
+  stopped: AbortSignal,
+  notifySettings: NotifySettings | undefined,
+): Promise<void> {
   const { configFile, channel, limitBytes, heartbeatSeconds, debugLevel, ...places } = command;
   try {
     const config = readConfig(configFile, {
@@ -17,7 +22,7 @@ export async function runAgent(command: RunCommand, stopped: AbortSignal): Promi
       ...(limitBytes !== undefined && { limitBytes }),
       ...(heartbeatSeconds !== undefined && { heartbeatSeconds }),
     });
-    await runDaemon({ ...places, config, log: openLog(debugLevel) }, stopped);
+    await runDaemon({ ...places, config, notifySettings, log: openLog(debugLevel) }, stopped);
   } catch (error) {
     if (error instanceof ConfigError) throw new CommandError("usage", error.message, {}, { cause: error });
     if (error instanceof AlreadyRunningError || error instanceof SocketInUseError) {

@@ -5,12 +5,15 @@ import { aborted } from "../../shared/abort.ts";
 import type { ChannelSource } from "../../shared/channel.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import { newMessageId, newNonce } from "../../shared/random.ts";
+import { type NotifySettings, SystemdService } from "../../shared/systemd-service.ts";
 import { ApplicationHealth } from "../applications/application-health.ts";
 import type { ChannelSpec } from "../channel/channel-spec.ts";
 import type { Config } from "../config.ts";
 import type { AgentParts } from "../handlers/context.ts";
 import type { Log } from "../../shared/log.ts";
 import { thisMachine } from "../machine.ts";
+import { removeStaleSocket } from "../channel/unix-listener.ts";
+import { SOCKET_NAME } from "../paths.ts";
 import { DiskSpaces } from "../stats/disk-space.ts";
 import { CacheStore } from "./cache-store.ts";
 import { Expiry } from "./expiry.ts";
@@ -18,7 +21,8 @@ import { HostLink } from "./host-link.ts";
 import { KeyFiles } from "./key-files.ts";
 import { LocalSockets } from "./local-sockets.ts";
 import { OutgoingQueue } from "./outgoing-queue.ts";
-import { claimPidFile, releasePidFile } from "./pid-file.ts";
+import { assertOnlyOne, releasePidFile, writePidFile } from "./pid-file.ts";
+import { proveSocketAnswers } from "./proof-of-work.ts";
 import { Secrets } from "./secrets.ts";
 import { numbersOf } from "../../shared/users.ts";
 
@@ -27,6 +31,8 @@ export interface DaemonOptions {
   stateDirectory: string;
   runDirectory: string;
   pidFile: string;
+  /** Undefined: it is no service of systemd's that notifies. */
+  notifySettings: NotifySettings | undefined;
   log: Log;
 }
 
@@ -34,13 +40,17 @@ export interface DaemonOptions {
 export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Promise<void> {
   const { config, runDirectory, pidFile, log } = options;
   mkdirSync(runDirectory, { recursive: true, mode: 0o755 });
-  claimPidFile(pidFile);
+  assertOnlyOne(pidFile);
+  // One that was started by another name is known by its socket alone.
+  await removeStaleSocket(join(runDirectory, SOCKET_NAME));
+  writePidFile(pidFile);
   const agentNonce = newNonce();
   const source = await openSource(config.channel, log);
   const hostLink = new HostLink({ source, agentNonce, heartbeatMs: config.heartbeatSeconds * 1000, log });
   const localSockets = new LocalSockets({ runDirectory, sockets: config.sockets, agentNonce, log });
   const parts = await openParts(options, hostLink);
   const expiry = new Expiry(parts.store, parts.machine, log);
+  const service = openService(options, parts);
   const update = (): void => {
     parts.keyFiles.project(parts.store.cache);
     hostLink.update();
@@ -54,9 +64,11 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
     parts.applications.start();
     await reportLosses(parts, log);
     log.info("started", { channel: source.name, ...parts.store.cache.cursor, keys: parts.store.cache.size });
+    void service.ready();
     await Promise.race([hostLink.run(parts, signal), aborted(signal)]);
     await hostLink.announceStopping();
   } finally {
+    void service.stopping();
     expiry.close();
     await parts.applications.close();
     await localSockets.close();
@@ -87,6 +99,16 @@ async function openParts(options: DaemonOptions, hostLink: HostLink): Promise<Ag
       hostLink.announceRead(key, messageId);
     },
   };
+}
+
+/** What programs in this machine depend on is that root's socket answers, whether there is a host or not. */
+function openService({ notifySettings, runDirectory, log }: DaemonOptions, parts: AgentParts): SystemdService {
+  return new SystemdService({
+    settings: notifySettings,
+    status: () => `${parts.store.cache.size} keys, ${parts.hostLink.isHostAttached ? "a host" : "no host"} attached`,
+    proveWork: () => proveSocketAnswers(join(runDirectory, SOCKET_NAME)),
+    log,
+  });
 }
 
 /** Only what the channel needs is loaded: serialport is of no use on a virtio port. */

@@ -5,12 +5,15 @@ export class AlreadyRunningError extends Error {
   override readonly name = "AlreadyRunningError";
 }
 
-/** Throws AlreadyRunningError when the pid in the file is a live agent's. */
-export function claimPidFile(path: string): void {
+/** Throws AlreadyRunningError when the pid in the file is that of a live agent that was started as this one. */
+export function assertOnlyOne(path: string): void {
   const pid = readPid(path);
   if (pid !== undefined && pid !== process.pid && isSameProgram(pid)) {
     throw new AlreadyRunningError(`${path}: another agent is running, pid ${pid}`);
   }
+}
+
+export function writePidFile(path: string): void {
   const temporary = `${path}.new`;
   rmSync(temporary, { force: true });
   writeFileSync(temporary, `${process.pid}\n`, { mode: 0o644, flag: "wx" });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test, vi } from "vitest";
 import { newMessageId } from "../../../shared/random.ts";
-import { AgentUnderTest, runAgentCommand } from "../support/agents.ts";
+import { agentProgram, AgentUnderTest, runAgentCommand } from "../support/agents.ts";
 
 const run = promisify(execFile);
 
@@ -94,6 +94,18 @@ describe("an agent that starts", () => {
     const second = await runAgentCommand(agent.runArguments);
     expect(second.stderr).toContain(`another agent is running, pid ${agent.pid}`);
     expect(second.exitCode).toBe(12);
+    expect((await agent.run("-p", "k=v")).exitCode).toBe(0);
+  });
+
+  test("refuses to run beside one that has another name, and leaves its pid file", async () => {
+    await using agent = await AgentUnderTest.start();
+    const words = [process.execPath, agentProgram, ...agent.runArguments];
+    const ovmd = run("bash", ["-c", 'exec -a ovmd "$@"', "bash", ...words]);
+    await expect(ovmd).rejects.toMatchObject({
+      code: 12,
+      stderr: expect.stringContaining("another agent listens there") as string,
+    });
+    expect(await readFile(join(agent.runDirectory, "agent.pid"), "utf8")).toBe(`${agent.pid}\n`);
     expect((await agent.run("-p", "k=v")).exitCode).toBe(0);
   });
 
