@@ -9,6 +9,7 @@ import type { Config } from "./config.ts";
 import type { Places } from "./paths.ts";
 import { checkProgram, checkSink } from "./sinks/check-sink.ts";
 import { openSource, type SourceSpec, sourceSpecs } from "./inventory/sources.ts";
+import { checkPeers } from "./peers/check-peers.ts";
 
 /** How long an inventory may take to answer. */
 const PROBE_TIMEOUT_MS = 15_000;
@@ -31,10 +32,11 @@ interface Finding {
 /** Throws CommandError (failed) when something would not work; what was found is printed before. */
 export async function check({ config, places, host, uid, output, json }: CheckOptions): Promise<void> {
   const findings: Finding[] = [];
-  const step = async (name: string, work: () => Promise<string>): Promise<void> => {
+  const step = async (name: string, work: () => Promise<string>): Promise<boolean> => {
     const finding = await find(name, work);
     findings.push(finding);
     if (!json) output.line(`${finding.ok ? "ok  " : "FAIL"}  ${finding.check}: ${finding.found}`);
+    return finding.ok;
   };
   await step("configuration", () => Promise.resolve(places.configFile));
   await step("state directory", () => writable(places.stateDirectory));
@@ -57,6 +59,7 @@ export async function check({ config, places, host, uid, output, json }: CheckOp
     await step(`program ${name}`, () => checkProgram(program));
   }
   for (const directory of config.images.directories) await step("images", () => writable(directory));
+  if (config.peers !== undefined) await checkPeers(config.peers, host, step);
   const failed = findings.filter(({ ok }) => !ok);
   if (json) output.json({ ok: failed.length === 0, checks: findings });
   if (failed.length > 0) throw new CommandError("failed", `${failed.length} of ${findings.length} checks failed`);

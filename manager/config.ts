@@ -245,6 +245,29 @@ const monitor = z.strictObject({
   recovery: z._default(z.array(recoveryPolicy), monitorDefaults.recovery),
 });
 
+const peersDefaults = { role: "admin", vms: ["*"], keys: [""] } as const;
+
+const peers = z.strictObject({
+  /** The broker where managers meet: `amqps://user@host/vhost` */
+  url: z.string().check(z.regex(/^amqps?:\/\/[^?#]*$/, "must be amqp(s)://USER@HOST/VHOST and no more")),
+  passwordFile: z.optional(absolutePath),
+  /** PEM, of the broker's authority. */
+  ca: z.optional(absolutePath),
+  /** The key that all managers have, and nobody else: 64 hexadecimal digits in a file of root's own. */
+  keyFile: absolutePath,
+  /** Apart from the events': a direct exchange. */
+  exchange: z._default(z.string().check(z.minLength(1), z.maxLength(127)), "vmmessage"),
+  /** What may be done here at most by who asks through another manager. */
+  rights: z._default(
+    z.strictObject({
+      role: z._default(z.enum(roles), peersDefaults.role),
+      vms: z._default(patterns, [...peersDefaults.vms]),
+      keys: z._default(prefixes, [...peersDefaults.keys]),
+    }),
+    { role: peersDefaults.role, vms: [...peersDefaults.vms], keys: [...peersDefaults.keys] },
+  ),
+});
+
 /** With nothing configured, events are kept and can be read. */
 const eventDefaults = {
   keep: 30 * 86_400_000,
@@ -304,6 +327,8 @@ const configFile = z.strictObject({
   monitor: z._default(monitor, monitorDefaults),
   /** Where `vmmessage save` may put images. */
   images: z._default(images, { directories: [], disks: {} }),
+  /** Managers on other hosts, with which this one is one. */
+  peers: z.optional(peers),
   /** What one guest may send, so that it takes nothing from the others. */
   quotas: z._default(
     z.strictObject({
@@ -325,6 +350,7 @@ export type ConsoleConfig = NonNullable<Config["console"]>;
 export type EventsConfig = Config["events"];
 export type SinkConfig = EventsConfig["sinks"][number];
 export type MailConfig = NonNullable<EventsConfig["mail"]>;
+export type PeersConfig = NonNullable<Config["peers"]>;
 export type MonitorConfig = Config["monitor"];
 export type RecoveryPolicy = MonitorConfig["recovery"][number];
 export type ProgramConfig = EventsConfig["commands"][string];

@@ -12,6 +12,7 @@ import { jsonLog, type Log, toStderr } from "../shared/log.ts";
 import { Manager } from "./manager.ts";
 import { parseArguments } from "./parse-arguments.ts";
 import { defaultPlaces, type Places } from "./paths.ts";
+import { SystemdService, takeNotifySettings } from "../shared/systemd-service.ts";
 
 const output = new Output("vmmessaged", process);
 
@@ -68,9 +69,17 @@ function placesOf(named: NamedPlaces): Places {
 }
 
 async function runUntilSignal(options: Parameters<typeof Manager.start>[0], readAgain: () => Config): Promise<void> {
+  const settings = takeNotifySettings(process.env, process.pid);
   const manager = await Manager.start(options);
+  const service = new SystemdService({
+    settings,
+    status: () => manager.status,
+    proveWork: () => manager.proveWork(),
+    log: options.log,
+  });
+  void service.ready();
   const stop = Promise.withResolvers<undefined>();
-  process.on("SIGHUP", () => void reload(manager, readAgain, options.log));
+  process.on("SIGHUP", () => void reload({ manager, service, readAgain, log: options.log }));
   for (const signal of ["SIGTERM", "SIGINT"]) {
     process.on(signal, () => {
       stop.resolve(undefined);
@@ -79,15 +88,25 @@ async function runUntilSignal(options: Parameters<typeof Manager.start>[0], read
   try {
     await Promise.race([stop.promise, manager.failed]);
   } catch (error) {
+    void service.stopping();
     // This is the cause, and is told; what then fails because of it is in the log.
     await manager.stop().catch(() => undefined);
     throw error;
   }
+  void service.stopping();
   await manager.stop();
 }
 
+interface Reloading {
+  manager: Manager;
+  service: SystemdService;
+  readAgain: () => Config;
+  log: Log;
+}
+
 /** A configuration that cannot be meant changes nothing. */
-async function reload(manager: Manager, readAgain: () => Config, log: Log): Promise<void> {
+async function reload({ manager, service, readAgain, log }: Reloading): Promise<void> {
+  const told = service.reloading();
   try {
     await manager.reload(readAgain());
   } catch (error) {
@@ -95,6 +114,8 @@ async function reload(manager: Manager, readAgain: () => Config, log: Log): Prom
       log.error("reload-failed", { reason: error.message });
     else log.error("reload-failed", { error });
   }
+  await told;
+  await service.ready();
 }
 
 function reportFailure(error: unknown): number {

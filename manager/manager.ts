@@ -8,10 +8,13 @@ import { Accounts } from "./access/accounts.ts";
 import { AuditLog } from "./access/audit-log.ts";
 import { readCertificate } from "./api/certificate.ts";
 import type { DoorOptions } from "./api/door.ts";
+import type { Handlers } from "./api/handler.ts";
 import { defaultApiLimits } from "./api/limits.ts";
+import { handlersOf } from "./api/handlers/index.ts";
 import { ApiServer } from "./api/server.ts";
 import { StreamQuota } from "./api/stream-quota.ts";
-import type { Config, ConsoleConfig } from "./config.ts";
+import { switching } from "./api/handlers/switching.ts";
+import type { Config, ConsoleConfig, PeersConfig } from "./config.ts";
 import { ConsoleServer } from "./console/ssh-server.ts";
 import type { Event } from "./events/event.ts";
 import { alertingLog } from "./events/alerting-log.ts";
@@ -33,6 +36,8 @@ import { GuestAgentProber } from "./monitor/guest-agent/guest-agent-prober.ts";
 import { Monitor } from "./monitor/monitor.ts";
 import { Recoveries } from "./monitor/recovery/recoveries.ts";
 import { type Places, SOCKET_NAME } from "./paths.ts";
+import { ManagedLocalVms } from "./peers/local-vms.ts";
+import { Peers } from "./peers/peers.ts";
 import { type Closable, RunningSet } from "./running-set.ts";
 import { openSource, type SourceSpec, sourceSpecs } from "./inventory/sources.ts";
 import { openStore } from "./store/open-store.ts";
@@ -55,7 +60,7 @@ const PRUNE_EVERY_MS = 3_600_000;
  */
 const STOP_STEP_MS = 12_000;
 
-type Live = Pick<Config, "quotas" | "messages" | "events" | "monitor" | "images">;
+type Live = Pick<Config, "quotas" | "messages" | "events" | "monitor" | "images" | "peers">;
 
 export interface ManagerOptions {
   config: Config;
@@ -79,7 +84,11 @@ interface Parts {
   monitor: Monitor;
   guestAgents: GuestAgentProber;
   recoveries: Recoveries;
+  /** One, where a broker is configured for it. */
+  peers: RunningSet<PeersConfig, Peers>;
   service: ManagerService;
+  /** What serves the API, wherever the VM is that is asked for. */
+  handlers: Handlers;
   /** What warns, and tells of it as an event too. */
   log: Log;
   /** What a new configuration changes without anything being opened anew. */
@@ -119,12 +128,12 @@ export class Manager {
 
   private constructor(options: ManagerOptions, parts: Parts) {
     const { places } = options;
-    const { service, accounts, store, vms, inventory, events, failure, log } = parts;
+    const { service, handlers, accounts, store, vms, inventory, events, failure, log } = parts;
     this.#options = options;
     this.#parts = parts;
     const streams = new StreamQuota(defaultApiLimits.streamsPerPrincipal);
     this.#doors = new RunningSet<DoorOptions, ApiServer>({
-      start: (door) => ApiServer.listen({ service, authenticator: accounts, log, streams, doors: [door] }),
+      start: (door) => ApiServer.listen({ service, handlers, authenticator: accounts, log, streams, doors: [door] }),
       check: async (door) => {
         if (door.type === "tls") await readCertificate(door);
       },
@@ -164,6 +173,24 @@ export class Manager {
     return this.#parts.failure.promise;
   }
 
+  /** In a few words, for who looks at the service. */
+  get status(): string {
+    const vms = this.#parts.vms.all;
+    return `${vms.length} VMs, ${vms.filter(({ linkState }) => linkState === "up").length} links up`;
+  }
+
+  /**
+   * Settles when the store's thread has answered, without which nothing is done here; never, when it hangs. That its disk
+   * refuses everything is an answer, too: who asks for something is told so, and another manager would have the same disk.
+   */
+  async proveWork(): Promise<void> {
+    try {
+      await this.#parts.store.eventLog();
+    } catch (error) {
+      if (!(error instanceof CommandError && error.code === "failed")) throw error;
+    }
+  }
+
   /**
    * Takes another configuration: what it does not change goes on undisturbed. Certificates are read again in any case.
    * Rejects with the first failure, after everything else was applied; when the manager stops, at once.
@@ -183,7 +210,7 @@ export class Manager {
   }
 
   async #stop(): Promise<void> {
-    const { vms, keeper, store, events, images, monitor, guestAgents, recoveries } = this.#parts;
+    const { vms, keeper, store, events, images, monitor, guestAgents, recoveries, peers } = this.#parts;
     const { log } = this.#options;
     for (const timer of this.#timers) clearInterval(timer);
     this.#stopping.abort();
@@ -192,6 +219,7 @@ export class Manager {
       ["doors", () => inTime(this.#doors.close())],
       ["consoles", () => inTime(this.#consoles.close())],
       ["configuration", () => inTime(this.#turns.take(() => Promise.resolve()))],
+      ["peers", () => inTime(peers.close())],
       ["inventory", () => inTime(this.#closeInventory())],
       ["images", () => inTime(images.close())],
       ["monitor", () => inTime(monitor.close())],
@@ -225,7 +253,7 @@ export class Manager {
 
   #sectionsOf(config: Config): Step[] {
     const { uid, places } = this.#options;
-    const { inventory, events, monitor, recoveries } = this.#parts;
+    const { inventory, events, monitor, recoveries, peers } = this.#parts;
     return [
       // Before anything happens that they are to be told of.
       ["events", () => events.apply(config.events)],
@@ -241,6 +269,7 @@ export class Manager {
       // Whoever asks first shall not hear that there are no VMs.
       ["inventory", () => Promise.race([inventory.spoken(), pause(FIRST_WORD_MS), aborted(this.#stopping.signal)])],
       ["events", () => this.#forgetStrayNotifications()],
+      ["peers", () => peers.apply(config.peers === undefined ? [] : [config.peers])],
       ["doors", () => this.#doors.apply(doorsOf(config, places))],
       ["consoles", () => this.#consoles.apply(config.console === undefined ? [] : [config.console])],
       ["certificates", () => this.#reloadCertificates()],
@@ -368,7 +397,8 @@ async function partsOver(
     store.appendEvents([event]).catch(failed);
   });
   const metrics = new Metrics();
-  const messages = new Messages({ store, expireAfterMs: () => live.messages.expireAfter });
+  const expireAfterMs = (): number => live.messages.expireAfter;
+  const messages = new Messages({ store, expireAfterMs });
   const keeper = new MirrorKeeper(store, failed);
   const audit = new AuditLog({ store, log });
   const accounts = await Accounts.open({ store, audit, log });
@@ -397,6 +427,7 @@ async function partsOver(
     log,
     context: { host, config: () => live.events, mailer, limits: newRateLimits(), journal: store, stands, log },
     rightsOf: (user) => accounts.rightsOf(user),
+    rightsOfOthers: () => live.peers?.rights,
     attempted: (sink, outcome) => {
       metrics.attempted(sink, outcome);
     },
@@ -415,8 +446,12 @@ async function partsOver(
     mirrorChanged: (vm) => {
       keeper.add(vm);
     },
+    standingChanged: (vmId) => {
+      localVms.changed(vmId);
+    },
     failed,
   });
+  const localVms = new ManagedLocalVms(vms);
   const recoveries = await Recoveries.open({
     store,
     dispatcher: events.dispatcher,
@@ -450,12 +485,24 @@ async function partsOver(
     log,
   });
   const kept = { vms, messages, store, accounts, audit, inventory, metrics, events, images, monitor, recoveries };
-  const service = new ManagerService({ ...kept, startedAt: Date.now() });
-  return { ...kept, guestAgents, live, keeper, log, failure, service };
+  const service = new ManagerService({ ...kept, peers: () => peers.all[0]?.health(), startedAt: Date.now() });
+  const local = handlersOf(service);
+  const peers = new RunningSet<PeersConfig, Peers>({
+    check: (peersConfig) => {
+      Peers.assertUsable(peersConfig);
+      return Promise.resolve();
+    },
+    start: (peersConfig) => {
+      const parts = { vms, localVms, store, accounts, audit, expireAfterMs };
+      return Promise.resolve(Peers.start({ config: peersConfig, host, local, ...parts, log, failed }));
+    },
+  });
+  const handlers = switching(() => peers.all[0]?.handlers ?? local);
+  return { ...kept, guestAgents, peers, live, keeper, log, failure, service, handlers };
 }
 
-function liveOf({ quotas, messages, events, monitor, images }: Config): Live {
-  return { quotas, messages, events, monitor, images };
+function liveOf({ quotas, messages, events, monitor, images, peers }: Config): Live {
+  return { quotas, messages, events, monitor, images, peers };
 }
 
 function sinceSeconds(time: number): number {

@@ -45,6 +45,8 @@ export interface Standings {
   inventory: readonly { name: string; isConnected: boolean }[];
   sinks: readonly SinkStanding[];
   guests: readonly GuestStanding[];
+  /** Left out where no broker is configured for other managers. */
+  peers?: { broker: string; isConnected: boolean; managers: number } | undefined;
 }
 
 export class Metrics {
@@ -60,6 +62,18 @@ export class Metrics {
     name: "vmmessage_messages",
     help: "Messages to VMs that are kept, by what became of them",
     labelNames: ["state"],
+    registers: [this.#registry],
+  });
+  readonly #peersConnected = new Gauge({
+    name: "vmmessage_peers_connected",
+    help: "Whether the broker where managers on other hosts are met lets us in",
+    labelNames: ["broker"],
+    registers: [this.#registry],
+  });
+  readonly #peerManagers = new Gauge({
+    name: "vmmessage_peer_managers",
+    help: "Managers on other hosts that are known to be there",
+    labelNames: ["broker"],
     registers: [this.#registry],
   });
   readonly #delivery = new Histogram({
@@ -146,7 +160,7 @@ export class Metrics {
   }
 
   /** Prometheus' text format. */
-  scrape({ links, messages, pending, inventory, sinks, guests }: Standings): Promise<string> {
+  scrape({ links, messages, pending, inventory, sinks, guests, peers }: Standings): Promise<string> {
     for (const state of linkStates) this.#links.set({ state }, links[state] ?? 0);
     for (const state of messageStates) this.#messages.set({ state }, messages[state] ?? 0);
     this.#pending.reset();
@@ -157,7 +171,17 @@ export class Metrics {
     }
     this.#setSinks(sinks);
     this.#guests.set(guests);
+    this.#setPeers(peers);
     return this.#registry.metrics();
+  }
+
+  #setPeers(peers: Standings["peers"]): void {
+    this.#peersConnected.reset();
+    this.#peerManagers.reset();
+    if (peers === undefined) return;
+    const broker = labelValue(peers.broker);
+    this.#peersConnected.set({ broker }, peers.isConnected ? 1 : 0);
+    this.#peerManagers.set({ broker }, peers.managers);
   }
 
   /** These were written to the log. */

@@ -31,9 +31,28 @@ Signals: SIGTERM and SIGINT end it when what is under way is done; SIGHUP reads 
 export function parseArguments(args: readonly string[]): Parsed {
   let text = "";
   let name = "run" as Command["name"];
-  const program = new Program("vmmessaged")
+  const program = makeProgram(
+    (piece) => (text += piece),
+    (chosen) => (name = chosen),
+  );
+  if (!parseWords(program, args)) return { type: "text", text };
+  const { config, stateDir, runDir, json } = program.opts<Options>();
+  if (json && name !== "check") throw usageError("--json goes with check, not with run");
+  return {
+    type: "command",
+    command: {
+      name,
+      json: json === true,
+      places: { configFile: config, stateDirectory: stateDir, runDirectory: runDir },
+    },
+  };
+}
+
+/** @param print takes the texts of `--help` and `--version` */
+export function makeProgram(print: (text: string) => void, chosen: (name: Command["name"]) => void): Program {
+  return new Program("vmmessaged")
     .exitOverride()
-    .configureOutput({ writeOut: (piece) => (text += piece), writeErr: () => undefined })
+    .configureOutput({ writeOut: print, writeErr: () => undefined })
     .description(DESCRIPTION)
     .version(`vmmessaged ${version}`, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
@@ -46,19 +65,8 @@ export function parseArguments(args: readonly string[]): Parsed {
     .allowExcessArguments(false)
     .addHelpText("after", `\n${EXAMPLES}\n\n${exitCodesText}`)
     .action((command: string | undefined) => {
-      name = commandName(command);
+      chosen(commandName(command));
     });
-  if (!parseWords(program, args)) return { type: "text", text };
-  const { config, stateDir, runDir, json } = program.opts<Options>();
-  if (json && name !== "check") throw usageError("--json goes with check, not with run");
-  return {
-    type: "command",
-    command: {
-      name,
-      json: json === true,
-      places: { configFile: config, stateDirectory: stateDir, runDirectory: runDir },
-    },
-  };
 }
 
 function commandName(word = "run"): Command["name"] {

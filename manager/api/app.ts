@@ -11,7 +11,6 @@ import { serializerCompiler } from "fastify-type-provider-zod";
 import * as z from "zod/mini";
 import { type Endpoint, type EndpointName, endpoints, MAX_BODY_BYTES } from "../../shared/api/endpoints.ts";
 import { CommandError, usageError } from "../../shared/cli/failure.ts";
-import { describeIssues } from "../../shared/protocol/message.ts";
 import type { Authenticator } from "../access/authenticator.ts";
 import type { Principal } from "../access/principal.ts";
 import type { Log } from "../../shared/log.ts";
@@ -20,15 +19,18 @@ import { principalOf } from "./authenticate.ts";
 import type { Call, Calls } from "./calls.ts";
 import { answerClientError } from "./client-error.ts";
 import { openEventStream, type StreamEvent } from "./event-stream.ts";
-import type { Request } from "./handler.ts";
+import type { Handlers, Request } from "./handler.ts";
 import { handlersOf } from "./handlers/index.ts";
 import { type ApiLimits, MAX_PATH_PARAMETER } from "./limits.ts";
 import { describeApi, routeSchema, textRouteSchema } from "./openapi.ts";
 import { HttpError, PROBLEM_TYPE, refusalOf } from "./problems.ts";
+import { checkedPart, encodedEvents } from "./request-parts.ts";
 import type { StreamQuota } from "./stream-quota.ts";
 
 export interface ApiParts {
   service: Service;
+  /** What serves the rows of the table; the service itself when left out. */
+  handlers?: Handlers;
   authenticator: Authenticator;
   log: Log;
   limits: ApiLimits;
@@ -78,10 +80,14 @@ export async function buildApi(parts: ApiParts, door: ApiDoor): Promise<FastifyI
   return app;
 }
 
+/** Fastify takes an error that is returned; it does not catch one. */
 function checkedBy(schema: z.ZodMiniType, part: string) {
   return (input: unknown) => {
-    const result = schema.safeParse(input);
-    return result.success ? { value: result.data } : { error: usageError(`${part}: ${describeIssues(result.error)}`) };
+    try {
+      return { value: checkedPart(schema, part, input) };
+    } catch (error) {
+      return { error: error as Error };
+    }
   };
 }
 
@@ -178,7 +184,7 @@ function refuse(reply: FastifyReply, error: unknown): FastifyReply {
 }
 
 function addRoutes(app: FastifyInstance, parts: ApiParts): void {
-  const handlers = handlersOf(parts.service);
+  const handlers = parts.handlers ?? handlersOf(parts.service);
   for (const name of Object.keys(endpoints) as EndpointName[]) {
     const endpoint: Endpoint = endpoints[name];
     // Which handler belongs to which row the types of `handlersOf` have checked; here it is one of many.
@@ -190,7 +196,7 @@ function addRoutes(app: FastifyInstance, parts: ApiParts): void {
       handler: async (request, reply) => {
         if (endpoint.stream === undefined) return await handle(asked(request));
         const events = handle(asked(request)) as AsyncIterable<StreamEvent>;
-        return await answerWithStream(request, reply, encoded(events, endpoint.stream), parts);
+        return await answerWithStream(request, reply, encodedEvents(events, endpoint.stream), parts);
       },
     });
   }
@@ -203,16 +209,6 @@ function asked(request: FastifyRequest): Request<EndpointName> {
   const { params, query, body } = request;
   const lastEventId = request.headers["last-event-id"];
   return { who, params, query, body, lastEventId, signal: call.signal } as Request<EndpointName>;
-}
-
-async function* encoded(
-  events: AsyncIterable<StreamEvent>,
-  schemas: NonNullable<Endpoint["stream"]>,
-): AsyncGenerator<StreamEvent> {
-  for await (const { event, data, id } of events) {
-    const schema = schemas[event];
-    yield { event, id, data: schema === undefined ? data : z.encode(schema, data) };
-  }
 }
 
 async function answerWithStream(

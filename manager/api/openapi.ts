@@ -9,6 +9,7 @@ import * as events from "../../shared/api/event-schemas.ts";
 import * as schemas from "../../shared/api/schemas.ts";
 import { version } from "../../shared/version.ts";
 import { PROBLEM_TYPE } from "./problems.ts";
+import { querySchema } from "./request-parts.ts";
 
 /** Schemas that the document names, and refers to wherever they are part of another one. */
 const named = {
@@ -75,12 +76,12 @@ export async function describeApi(app: FastifyInstance): Promise<void> {
 
 /** A route's schema, for Fastify's checks and for the document. */
 export function routeSchema(operationId: string, endpoint: Endpoint) {
-  const { summary, params, query, body } = endpoint;
+  const { summary, params, body } = endpoint;
   return {
     operationId,
     summary,
     ...(params !== undefined && { params }),
-    querystring: query ?? z.strictObject({}),
+    querystring: querySchema(endpoint),
     ...(body !== undefined && { body }),
     response: responses(endpoint.stream === undefined ? jsonAnswer(endpoint) : streamAnswer(endpoint.stream)),
   };

@@ -2,12 +2,15 @@
 import type { Authenticator } from "../access/authenticator.ts";
 import type { Log } from "../../shared/log.ts";
 import type { Service } from "../service/service.ts";
+import type { Handlers } from "./handler.ts";
 import { Door, type DoorOptions } from "./door.ts";
 import { type ApiLimits, defaultApiLimits } from "./limits.ts";
 import { StreamQuota } from "./stream-quota.ts";
 
 export interface ApiServerOptions {
   service: Service;
+  /** What serves the rows of the API's table; the service itself when left out. */
+  handlers?: Handlers;
   authenticator: Authenticator;
   log: Log;
   doors: readonly DoorOptions[];

@@ -90,8 +90,8 @@ export class Delivery {
       const settlement = await this.#send(message);
       if (settlement === undefined) return "unanswered";
       const receipt = await store.settle(message.messageId, settlement, Date.now());
-      // After a step of the clock it may have expired meanwhile, and was told so.
-      if (receipt.state !== "expired") settled(receipt, message);
+      // Meanwhile it may have expired, after a step of the clock, or gone to another manager: that was told then.
+      if (receipt !== undefined) settled(receipt, message);
       return "settled";
     } catch (error) {
       failed(error);

@@ -8,7 +8,7 @@ import type { ManagedVm } from "../vms/managed-vm.ts";
 import type { Change, Kept, MessageToKeep, Store } from "../store/store.ts";
 
 /** How long a request waits for what it awaits, unless it says so itself. */
-const DEFAULT_WAIT_MS = 10_000;
+export const DEFAULT_WAIT_MS = 10_000;
 
 export interface MessagesOptions {
   store: Store;
@@ -61,7 +61,7 @@ export class Messages {
     return prepared.map(({ vm, toKeep }, index) => {
       const result = kept[index];
       if (result === undefined) throw new Error("the store answered for fewer messages than it was given");
-      if (result.type === "new") vm.messageKept();
+      if (result.type === "new") vm.messagesKept();
       return { vm, messageId: toKeep.change.params.messageId, kept: result };
     });
   }
@@ -83,20 +83,22 @@ export class Messages {
 }
 
 /** Of keeping: the receipt, or what it failed with. */
-export function receiptOf({ kept }: Sending): Receipt {
+export function receiptOf({ kept, messageId }: Sending): Receipt {
   switch (kept.type) {
     case "new":
     case "known":
       return kept.receipt;
     case "conflict":
       throw new CommandError("conflict", kept.message);
+    case "unconfirmed":
+      throw new CommandError("unconfirmed", kept.message, { messageId });
     case "over-limit":
       throw new CommandError("over-limit", kept.message, { limit: kept.limit });
   }
 }
 
 /** One id for each VM of a fleet, the same in every attempt. */
-function messageIdFor(fleetId: string, vmId: string): string {
+export function messageIdFor(fleetId: string, vmId: string): string {
   return createHash("sha256").update(`${fleetId}\n${vmId}`).digest("hex").slice(0, 32);
 }
 

@@ -24,6 +24,8 @@ export interface EventHubOptions {
   log: Log;
   context: SinkContext;
   rightsOf: (user: string) => Pick<Principal, "role" | "vms" | "keys"> | undefined;
+  /** What those may do at most who ask through other managers; undefined when there are none. */
+  rightsOfOthers: () => Pick<Principal, "role" | "vms" | "keys"> | undefined;
   attempted: (sink: string, outcome: StoredAttempt["outcome"]) => void;
   /** The store failed: the manager cannot go on. */
   failed: (error: unknown) => void;
@@ -39,7 +41,7 @@ export class EventHub implements SourceListener {
   readonly #failed: (error: unknown) => void;
 
   static async open(options: EventHubOptions): Promise<EventHub> {
-    const { store, eventLog, log, context, rightsOf, attempted, failed } = options;
+    const { store, eventLog, log, context, rightsOf, rightsOfOthers, attempted, failed } = options;
     const dispatcher = new Dispatcher({ store, log: eventLog, logger: log, attempted, failed });
     const subscriptions = await Subscriptions.load({
       store,
@@ -47,6 +49,7 @@ export class EventHub implements SourceListener {
       context,
       log,
       rightsOf,
+      rightsOfOthers,
       lastPosition: () => eventLog.last,
     });
     const lifecycles = await LifecycleKeeper.open({ store, log, failed });

@@ -24,7 +24,7 @@ export function matcherOf({ categories, types, vms, keys }: EventFilter): EventM
  * Events of VMs that somebody may see; those that name keys when they may use each of them; those of requests for many
  * VMs when they may see every VM, and those of the manager itself, which name users and endpoints, when they administer it.
  */
-export function maySeeEvent(who: Pick<Principal, "role" | "vms" | "keys">, event: Event): boolean {
+export function maySeeEvent(who: Pick<Principal, "role" | "vms" | "keys" | "limits">, event: Event): boolean {
   const vm = vmOf(event);
   if (vm === undefined) return maySeeAll(who) && (event.resourceType === "AsyncJob" || mayDo(who, "admin"));
   return maySeeVm(who, vm) && keysIn(event).every((key) => mayUseKey(who, key));

@@ -17,6 +17,20 @@ export function keptEvents(receipt: Receipt): NewEvent[] {
   ];
 }
 
+/** It waited at another manager, on the machine `movedFrom`, and waits here now. Nobody sent it a second time. */
+export function movedHereEvent(receipt: Receipt, movedFrom: string, at: number): NewEvent {
+  return vmEvent("MESSAGE.QUEUED", receipt.vm, at, {
+    newState: receipt.state,
+    data: { ...dataOf(receipt), movedFrom },
+  });
+}
+
+/** It waits here no more, but at the manager on the machine `movedTo`, which tells what becomes of it. */
+export function movedAwayEvent(receipt: Receipt, movedTo: string, at: number): NewEvent {
+  const data = { ...dataOf(receipt), movedTo };
+  return vmEvent("MESSAGE.MOVED", receipt.vm, at, { oldState: receipt.state, newState: "moved", data });
+}
+
 /** It was delivered, refused, or waited too long. A program may have read it before its guest's answer came. */
 export function settledEvent(receipt: Receipt): NewEvent {
   const before = stateOf({ ...receipt, state: "queued", deliveredAt: undefined });

@@ -36,7 +36,7 @@ const MAX_NOTIFIES_PER_VM = 20;
 /** Each waits for the disk, and those that wait together share it. */
 const STARTS_AT_ONCE = 100;
 
-type Owner = Pick<Principal, "name" | "via" | "role" | "vms" | "keys">;
+type Owner = Pick<Principal, "name" | "via" | "role" | "vms" | "keys" | "limits">;
 
 /** A subscription as it is kept; its endpoints' URLs and secrets apart, encrypted. */
 export interface SubscriptionRecord {
@@ -79,6 +79,8 @@ export interface SubscriptionsOptions {
   log: Log;
   /** What a user may see now; undefined when there is none of that name. */
   rightsOf: (user: string) => Pick<Principal, "role" | "vms" | "keys"> | undefined;
+  /** What those may do at most who ask through other managers; undefined when there are none. */
+  rightsOfOthers: () => Pick<Principal, "role" | "vms" | "keys"> | undefined;
   /** Where a sink begins that is wished for now. */
   lastPosition: () => number;
 }
@@ -378,11 +380,16 @@ export class Subscriptions {
     };
   }
 
-  /** As the owner's rights are now; a socket's are those that it had. Nobody subscribes who may only read. */
+  /**
+   * As the owner's rights are now; a socket's are those that it had, and so are those of one who asked through another
+   * manager, as far as such may do that now: only that manager knows more.
+   */
   #maySee(owner: Owner, event: Event): boolean {
     const isSocket = owner.via.startsWith("unix:") && owner.name.startsWith("socket:");
-    const rights = isSocket ? owner : this.#options.rightsOf(owner.name);
-    return rights !== undefined && mayDo(rights, "write") && maySeeEvent(rights, event);
+    const isElsewhere = owner.via.startsWith("amqp:");
+    const rights = isSocket || isElsewhere ? owner : this.#options.rightsOf(owner.name);
+    if (isElsewhere && !maySubscribe(this.#options.rightsOfOthers(), event)) return false;
+    return maySubscribe(rights, event);
   }
 
   async #start({ id, endpoint, isTrusted, ...options }: WantedSink): Promise<void> {
@@ -454,9 +461,14 @@ export class Subscriptions {
   }
 }
 
+/** Nobody subscribes who may only read. */
+function maySubscribe(rights: Pick<Principal, "role" | "vms" | "keys" | "limits"> | undefined, event: Event): boolean {
+  return rights !== undefined && mayDo(rights, "write") && maySeeEvent(rights, event);
+}
+
 /** What is kept of whoever asked for something. */
-function ownerOf({ name, via, role, vms, keys }: Principal): Owner {
-  return { name, via, role, vms, keys };
+function ownerOf({ name, via, role, vms, keys, limits }: Principal): Owner {
+  return { name, via, role, vms, keys, ...(limits !== undefined && { limits }) };
 }
 
 export function endpointSink(id: string, number: number): string {

@@ -30,9 +30,15 @@ export class ImageDirectory implements AsyncDisposable {
     }
   }
 
-  /** A new file for its owner alone. */
-  create(name: string): Promise<FileHandle> {
-    return open(this.#at(name), "wx+", 0o600);
+  /** A new file for its owner alone. Rejects with CommandError where nothing may be written. */
+  async create(name: string): Promise<FileHandle> {
+    try {
+      return await open(this.#at(name), "wx+", 0o600);
+    } catch (error) {
+      if (systemCode(error) !== "EROFS") throw error;
+      const hint = "is it in ReadWritePaths= of the manager's unit? see docs/manager.md, As a service";
+      throw new CommandError("failed", `${this.path} is read-only for the manager; ${hint}`, {}, { cause: error });
+    }
   }
 
   /** What is at `to` is replaced. Durable when it settles. */

@@ -55,12 +55,12 @@ export function secretElsewhere(vm: ManagedVm, key: string): CommandError {
 }
 
 /** Everybody who sees the VM sees that it was cleared; a set or a delete is shown whole or not at all. */
-export function maySeeReceipt({ keys }: Pick<Principal, "keys">, receipt: Receipt): boolean {
-  return receipt.keys.every((key) => mayUseKey({ keys }, key));
+export function maySeeReceipt(who: Pick<Principal, "keys" | "limits">, receipt: Receipt): boolean {
+  return receipt.keys.every((key) => mayUseKey(who, key));
 }
 
 /** A receipt that may be seen, without the keys that may not: a clear's result names all that there were. */
-export function receiptFor(who: Pick<Principal, "keys">, receipt: Receipt): Receipt {
+export function receiptFor(who: Pick<Principal, "keys" | "limits">, receipt: Receipt): Receipt {
   const { result } = receipt;
   if (receipt.method !== "clear" || result?.deleted === undefined) return receipt;
   return { ...receipt, result: { ...result, deleted: result.deleted.filter((key) => mayUseKey(who, key)) } };

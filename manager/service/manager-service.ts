@@ -104,6 +104,8 @@ export interface ServiceParts {
   images: ImageSaver;
   monitor: Monitor;
   recoveries: Recoveries;
+  /** What is known of managers on other hosts; undefined where none are configured. */
+  peers: () => Health["peers"];
   startedAt: number;
 }
 
@@ -362,9 +364,11 @@ export class ManagerService implements Service {
 
   async health(): Promise<Health> {
     const { inventory, store, events, startedAt } = this.#parts;
+    const peers = this.#parts.peers();
     const sources = inventory.sources();
     const sinks = sinksHealth(events.dispatcher.feeds.map(sinkSummary));
-    const isWell = sources.every(({ isConnected }) => isConnected) && sinks.configured.every(works);
+    const arePeersWell = peers === undefined || peers.state === "connected";
+    const isWell = sources.every(({ isConnected }) => isConnected) && sinks.configured.every(works) && arePeersWell;
     return {
       status: isWell ? "ok" : "degraded",
       version,
@@ -372,6 +376,7 @@ export class ManagerService implements Service {
       inventory: sources,
       links: this.#linkCounts(),
       messages: await store.countsByState(),
+      ...(peers !== undefined && { peers }),
       sinks,
     };
   }
@@ -379,6 +384,7 @@ export class ManagerService implements Service {
   async metrics(who: Principal): Promise<string> {
     assertMaySeeAll(who);
     const { metrics, store, vms, inventory, events, monitor } = this.#parts;
+    const peers = this.#parts.peers();
     return metrics.scrape({
       links: this.#linkCounts(),
       messages: await store.countsByState(),
@@ -386,6 +392,11 @@ export class ManagerService implements Service {
       inventory: inventory.sources(),
       sinks: events.dispatcher.feeds.map(sinkSummary).map((sink) => ({ ...sink, isConnected: works(sink) })),
       guests: vms.all.map((vm) => ({ vm: vm.ref, ...monitor.standing(vm) })),
+      peers: peers && {
+        broker: peers.broker,
+        isConnected: peers.state === "connected",
+        managers: peers.managers.length,
+      },
     });
   }
 

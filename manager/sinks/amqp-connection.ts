@@ -10,6 +10,7 @@ import type { SinkConnection } from "./sink.ts";
 import type { TargetGuard } from "./target-guard.ts";
 
 const FIRST_RETRY_MS = 500;
+/** Unless it is said otherwise. */
 const LONGEST_RETRY_MS = 30_000;
 
 /** A broker that restarts is often back by then; a sink that waits longer is better told. Not measured. */
@@ -22,6 +23,13 @@ export interface AmqpConnectionOptions {
   /** After each connect: makes what is needed there. */
   setUp: (model: ChannelModel) => Promise<void>;
   isConsumer?: boolean;
+  /** As AmqpSession's. */
+  heartbeatS?: number;
+  /** Between two attempts to connect. */
+  longestRetryMs?: number;
+  /** Called when it is connected and all is made, and when that has ended; not for attempts that failed. */
+  onUp?: () => void;
+  onDown?: (reason: string) => void;
   guard: TargetGuard | undefined;
   log: Log;
 }
@@ -29,14 +37,16 @@ export interface AmqpConnectionOptions {
 export class AmqpConnection {
   readonly #options: AmqpConnectionOptions;
   readonly #closing = new AbortController();
-  readonly #retries = new Retries({ firstMs: FIRST_RETRY_MS, longestMs: LONGEST_RETRY_MS });
+  readonly #retries: Retries;
   #running: Promise<void> | undefined;
   #session: AmqpSession | undefined;
   #reason: string;
   #changed = Promise.withResolvers<undefined>();
 
   constructor(options: AmqpConnectionOptions) {
+    const { longestRetryMs: longestMs = LONGEST_RETRY_MS } = options;
     this.#options = options;
+    this.#retries = new Retries({ firstMs: FIRST_RETRY_MS, longestMs });
     this.#reason = `connecting to ${brokerAddress(options.broker)}`;
   }
 
@@ -100,12 +110,12 @@ export class AmqpConnection {
 
   /** Settles when it has ended or could not be opened, with the reason. */
   async #oneSession(closing: AbortSignal): Promise<string> {
-    const { broker, guard, setUp, isConsumer = false } = this.#options;
+    const { broker, guard, setUp, isConsumer = false, heartbeatS } = this.#options;
     const onBlocked = (): void => {
       this.#onBlocked();
     };
     try {
-      const session = await AmqpSession.open({ broker, guard, setUp, isConsumer, onBlocked }, closing);
+      const session = await AmqpSession.open({ broker, guard, setUp, isConsumer, heartbeatS, onBlocked }, closing);
       this.#up(session);
       await unlessAborted(closing, session.ended).catch(() => session.close());
       return await session.ended;
@@ -119,17 +129,20 @@ export class AmqpConnection {
     this.#retries.reset();
     this.#options.log.info("amqp-connected", { target: this.#options.target });
     this.#tell();
+    this.#options.onUp?.();
   }
 
   /** Attempts that fail for the reason that was told are not told again. */
   #down(reason: string): void {
-    const isNews = this.#session !== undefined || reason !== this.#reason;
+    const wasUp = this.#session !== undefined;
+    const isNews = wasUp || reason !== this.#reason;
     this.#session = undefined;
     this.#reason = reason;
     if (isNews && !this.#closing.signal.aborted) {
       this.#options.log.warn("amqp-disconnected", { target: this.#options.target, reason });
     }
     this.#tell();
+    if (wasUp) this.#options.onDown?.(reason);
   }
 
   #onBlocked(): void {

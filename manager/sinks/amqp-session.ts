@@ -10,7 +10,7 @@ import type { TargetGuard } from "./target-guard.ts";
 /** From the look-up of the name to the last part of the topology. */
 const OPEN_TIMEOUT_MS = 10_000;
 
-/** A broker that is silent for two of them is gone. */
+/** A broker that is silent for two or three of them is gone. */
 const HEARTBEAT_S = 10;
 
 /** A broker that keeps messages on disk may take seconds to confirm; one that confirms nothing for so long will not. */
@@ -27,9 +27,14 @@ export interface AmqpMessage {
   properties: Options.Publish & { messageId: string };
 }
 
-/** What became of a message. `unconfirmed`: it may have arrived or not, and the connection is of no use at present. */
+/**
+ * What became of a message. `unconfirmed`: it may have arrived or not, and the connection is of no use at present.
+ * `isUnroutable`: no queue was there for a mandatory message, so nobody got it.
+ */
 export type Publication =
-  { type: "confirmed" } | { type: "refused"; reason: string } | { type: "unconfirmed"; reason: string };
+  | { type: "confirmed" }
+  | { type: "refused"; reason: string; isUnroutable?: true }
+  | { type: "unconfirmed"; reason: string };
 
 export interface AmqpSessionOptions {
   broker: AmqpBroker;
@@ -39,6 +44,8 @@ export interface AmqpSessionOptions {
   setUp: (model: ChannelModel) => Promise<void>;
   /** Whether messages are consumed: then what the broker sends has no bound. */
   isConsumer: boolean;
+  /** A broker that is silent for two or three of them is gone; ten seconds when undefined. */
+  heartbeatS?: number | undefined;
   /** Called when the broker begins or ends to block those who publish. */
   onBlocked: () => void;
 }
@@ -79,9 +86,10 @@ export class AmqpSession {
 
   /** Rejects when it cannot be opened or set up; `amqpReason` says why in words. */
   static async open(options: AmqpSessionOptions, signal: AbortSignal): Promise<AmqpSession> {
-    const { broker, guard } = options;
+    const { broker, guard, heartbeatS = HEARTBEAT_S } = options;
     guard?.assertAddress(broker.host);
-    const { made: opening, socket } = withItsSocket(() => connect(urlOf(broker), socketOptions(broker, guard)));
+    const url = urlOf(broker, heartbeatS);
+    const { made: opening, socket } = withItsSocket(() => connect(url, socketOptions(broker, guard)));
     const release = oneFrameATurn(socket);
     const late = brokerError(`${brokerAddress(broker)} did not answer within ${OPEN_TIMEOUT_MS / 1000} s`);
     const timer = setTimeout(() => socket.destroy(late), OPEN_TIMEOUT_MS);
@@ -110,7 +118,7 @@ export class AmqpSession {
   }
 
   /**
-   * Publishes all in order, persistent, and settles when each is confirmed or refused, when the connection has ended or is
+   * Publishes all in order and settles when each is confirmed or refused, when the connection has ended or is
    * blocked, or when aborted. Never rejects; answers in the order of the messages.
    */
   async publish(messages: readonly AmqpMessage[], signal: AbortSignal): Promise<Publication[]> {
@@ -219,7 +227,7 @@ export class AmqpSession {
       this.#mandatory.delete(properties.messageId);
       if (returned !== undefined) {
         const words = brokersWords(returned, this.#options.broker);
-        return { type: "refused", reason: `no queue takes it: ${words} (${routingKey})` };
+        return { type: "refused", reason: `no queue takes it: ${words} (${routingKey})`, isUnroutable: true };
       }
     }
     if (error === null) return CONFIRMED;
@@ -314,7 +322,7 @@ class Batch {
   }
 }
 
-function urlOf({ tls, host, port, vhost, user, password }: AmqpBroker): Options.Connect {
+function urlOf({ tls, host, port, vhost, user, password }: AmqpBroker, heartbeatS: number): Options.Connect {
   return {
     protocol: tls ? "amqps" : "amqp",
     hostname: host,
@@ -325,7 +333,7 @@ function urlOf({ tls, host, port, vhost, user, password }: AmqpBroker): Options.
     vhost: encodeURIComponent(vhost),
     frameMax: MAX_FRAME_BYTES,
     maxFrameSize: MAX_FRAME_BYTES,
-    heartbeat: HEARTBEAT_S,
+    heartbeat: heartbeatS,
   };
 }
 

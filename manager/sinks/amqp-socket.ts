@@ -73,11 +73,12 @@ function wholeFrame(header: Buffer, read: (size: number) => Buffer | null): Buff
 }
 
 /**
- * Ends a connection that only publishes once its broker has sent more than it could have reason to: confirms are shorter
- * than what they confirm, and what is returned is as long. amqplib would gather a returned message of any size.
+ * Ends a connection that only publishes once its broker has sent more than it could have reason to: a confirm and a return's
+ * reason are shorter than what was published, and what is returned is as long. amqplib would gather a returned message of
+ * any size.
  */
 export function boundAnswers(socket: Socket, tooMuch: () => Error): void {
   socket.prependListener("readable", () => {
-    if (socket.bytesRead > socket.bytesWritten + UNASKED_BYTES) socket.destroy(tooMuch());
+    if (socket.bytesRead > 2 * socket.bytesWritten + UNASKED_BYTES) socket.destroy(tooMuch());
   });
 }

@@ -3,16 +3,27 @@ import type { Channel, ChannelModel } from "amqplib";
 
 /** AMQP 0-9-1, section 1.2 "Constants", with which a broker closes the channel. */
 const ACCESS_REFUSED = 403;
-const NOT_FOUND = 404;
+export const NOT_FOUND = 404;
+export const RESOURCE_LOCKED = 405;
 const PRECONDITION_FAILED = 406;
 
+/** Where routing keys are matched with patterns; as {@link durableExchange}. */
+export function topicExchange(model: ChannelModel, exchange: string): Promise<void> {
+  return durableExchange(model, exchange, "topic");
+}
+
+/** Where a routing key is a queue's own; as {@link durableExchange}. */
+export function directExchange(model: ChannelModel, exchange: string): Promise<void> {
+  return durableExchange(model, exchange, "direct");
+}
+
 /**
- * A durable topic exchange. One that is there with other arguments is used as it is, unless it is of another type, which
- * would lead events elsewhere; so is one of a broker that lets us publish and not declare.
+ * One that is there with other arguments is used as it is, unless it is of another type, which would lead messages
+ * elsewhere; so is one of a broker that lets us publish and not declare.
  */
-export async function topicExchange(model: ChannelModel, exchange: string): Promise<void> {
+async function durableExchange(model: ChannelModel, exchange: string, type: "topic" | "direct"): Promise<void> {
   try {
-    await onItsOwn(model, (channel) => channel.assertExchange(exchange, "topic", { durable: true }));
+    await onItsOwn(model, (channel) => channel.assertExchange(exchange, type, { durable: true }));
   } catch (error) {
     if (!mayBeUsedAsItIs(error)) throw error;
     await onItsOwn(model, (channel) => channel.checkExchange(exchange));
@@ -29,13 +40,24 @@ export async function anyQueue(model: ChannelModel, queue: string): Promise<void
   }
 }
 
+/** Rejects unless we may publish to the exchange, by a message that no queue is to take. */
+export function assertMayPublish(model: ChannelModel, exchange: string): Promise<void> {
+  return onItsOwn(model, async (channel) => {
+    channel.publish(exchange, "", Buffer.alloc(0));
+    // Asked after it on the same channel: a broker that refuses the message closes the channel instead of answering.
+    await channel.checkExchange(exchange);
+  });
+}
+
 /** On a channel of its own: a broker that refuses closes the channel. */
 async function onItsOwn(model: ChannelModel, work: (channel: Channel) => Promise<unknown>): Promise<void> {
   const channel = await model.createChannel();
   // The work's own promise says it too.
   channel.on("error", () => undefined);
+  const ended = new Promise((resolve) => channel.once("close", resolve));
   await work(channel);
-  await channel.close();
+  // What `close` itself answers never comes when the connection ends meanwhile.
+  await Promise.race([channel.close(), ended]);
 }
 
 function mayBeUsedAsItIs(error: unknown): boolean {
@@ -44,6 +66,7 @@ function mayBeUsedAsItIs(error: unknown): boolean {
   return code === PRECONDITION_FAILED && error instanceof Error && !error.message.includes("inequivalent arg 'type'");
 }
 
-function codeOf(error: unknown): unknown {
+/** With which a broker refused it. */
+export function codeOf(error: unknown): unknown {
   return error instanceof Error && "code" in error ? error.code : undefined;
 }

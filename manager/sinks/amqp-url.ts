@@ -46,12 +46,16 @@ export function parseAmqpUrl(text: string): AmqpTarget {
 
 /** The same without the password, for people. */
 export function shownAmqpUrl({ broker, to }: AmqpTarget): string {
-  const { tls, host, port, vhost, user } = broker;
+  const query = "queue" in to ? `queue=${encodeURIComponent(to.queue)}` : `exchange=${encodeURIComponent(to.exchange)}`;
+  return `${shownBroker(broker)}?${query}`;
+}
+
+/** A broker without its password, for people. */
+export function shownBroker({ tls, host, port, vhost, user }: AmqpBroker): string {
   const authority = `${encodeURIComponent(user)}@${host.includes(":") ? `[${host}]` : host}`;
   const shownPort = port === (tls ? AMQPS_PORT : AMQP_PORT) ? "" : `:${port}`;
   const path = vhost === "/" ? "" : `/${encodeURIComponent(vhost)}`;
-  const query = "queue" in to ? `queue=${encodeURIComponent(to.queue)}` : `exchange=${encodeURIComponent(to.exchange)}`;
-  return `${tls ? "amqps" : "amqp"}://${authority}${shownPort}${path}?${query}`;
+  return `${tls ? "amqps" : "amqp"}://${authority}${shownPort}${path}`;
 }
 
 /** Throws CommandError unless AMQP can carry it as a name. @param what with its article */

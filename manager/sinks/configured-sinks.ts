@@ -3,10 +3,10 @@ import { readFileSync } from "node:fs";
 import type { EventFilter } from "../../shared/api/event-schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
-import type { SinkConfig } from "../config.ts";
+import type { PeersConfig, SinkConfig } from "../config.ts";
 import { parseAmqpUrl } from "./amqp-url.ts";
 import { parseWebhookUrl } from "./endpoint-url.ts";
-import type { Endpoint, KeystoneLogin, MasakariEndpoint } from "./endpoint.ts";
+import type { AmqpBroker, Endpoint, KeystoneLogin, MasakariEndpoint } from "./endpoint.ts";
 import { keyOfSecret } from "./standard-webhooks.ts";
 
 type MasakariConfig = Extract<SinkConfig, { type: "masakari" }>;
@@ -40,10 +40,8 @@ export function configuredEndpoint(sink: SinkConfig, host: string): Endpoint {
 function endpointOf(sink: SinkConfig, host: string): Endpoint {
   switch (sink.type) {
     case "amqp": {
-      const { broker } = parseAmqpUrl(sink.url);
-      const password = sink.passwordFile === undefined ? broker.password : readText(sink.passwordFile);
-      const to = { exchange: sink.exchange };
-      return { type: "amqp", broker: { ...broker, password, ca: authorityOf(sink) }, to, format: sink.format };
+      const { type, exchange, format } = sink;
+      return { type, broker: configuredBroker(sink), to: { exchange }, format };
     }
     case "mail":
     case "command":
@@ -59,6 +57,13 @@ function endpointOf(sink: SinkConfig, host: string): Endpoint {
     default:
       return unreachable(sink);
   }
+}
+
+/** Reads the files that it names. Throws CommandError when one cannot be read, or the URL says what cannot be meant. */
+export function configuredBroker(config: Pick<PeersConfig, "url" | "passwordFile" | "ca">): AmqpBroker {
+  const { broker } = parseAmqpUrl(config.url);
+  const password = config.passwordFile === undefined ? broker.password : readText(config.passwordFile);
+  return { ...broker, password, ca: authorityOf(config) };
 }
 
 function masakari(sink: MasakariConfig, host: string): MasakariEndpoint {

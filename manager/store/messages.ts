@@ -1,12 +1,27 @@
 /** Messages to VMs: kept in order, delivered once, erased when settled; their receipts stay for a while. */
 import { createHash } from "node:crypto";
 import type { DatabaseSync } from "node:sqlite";
-import { type ChangeMethod, type MessageState, messageStates, type Receipt } from "../../shared/api/schemas.ts";
+import {
+  type ChangeMethod,
+  type MessageState,
+  messageStates,
+  type Receipt,
+  type VmRef,
+} from "../../shared/api/schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
+import { REMEMBERED_ANSWERS } from "../../shared/protocol/limits.ts";
 import type { Params } from "../../shared/protocol/message.ts";
+import { rfc3339 } from "../../shared/rfc3339.ts";
 import { keysOf } from "../delivery/keys-of.ts";
-import { acknowledgedEvent, keptEvents, readEvent, settledEvent } from "../events/message-events.ts";
+import {
+  acknowledgedEvent,
+  keptEvents,
+  movedAwayEvent,
+  movedHereEvent,
+  readEvent,
+  settledEvent,
+} from "../events/message-events.ts";
 import { canonicalJson } from "./canonical-json.ts";
 import type { EventTable } from "./events.ts";
 import type { StoreLimits } from "./limits.ts";
@@ -14,19 +29,41 @@ import type { Answers } from "./operations.ts";
 import { type MessageRow, receiptOf } from "./receipts.ts";
 import type { SecretBox } from "./secret-box.ts";
 import { Statement } from "./statement.ts";
-import type { Change, Kept, MessageToKeep, Settlement, WaitingMessage } from "./store.ts";
+import type {
+  Change,
+  GivenMessage,
+  Kept,
+  MessageToKeep,
+  MovedMessage,
+  MoveBounds,
+  MoveRefusal,
+  Settlement,
+  WaitingMessage,
+} from "./store.ts";
 
 /** Messages settled as expired in one request, so that others need not wait for thousands. */
 const EXPIRED_AT_ONCE = 500;
 
-/** One that was handed to the VM may still be answered for so long: an attempt takes less. */
+/** One that was handed to the VM, or to another manager, may still be answered for so long: an attempt takes less. */
 const ANSWER_GRACE_MS = 30_000;
+
+/** A guest that was given no more since knows what it has done: with room for what others gave it meanwhile. Not measured. */
+const SURELY_REMEMBERED = REMEMBERED_ANSWERS - 56;
 
 const ERASED = "params = NULL, sealed_params = NULL";
 
 interface Usage {
   messages: number;
   bytes: number;
+}
+
+/** Of a message that waited at another manager. */
+interface Past {
+  begunAt: number | undefined;
+  /** When it comes here. */
+  at: number;
+  /** Its place among those that wait for the VM. */
+  orderedAt: number;
 }
 
 export interface MessagesOptions {
@@ -55,20 +92,43 @@ export class Messages {
     return kept;
   }
 
-  #keep(message: MessageToKeep): Kept {
+  #keep(message: MessageToKeep, past?: Past): Kept {
     const { messageId } = message.change.params;
     const digest = this.#digestOf(message);
     const known = this.#find(messageId);
     if (known !== undefined) {
       if (Buffer.compare(known.digest, digest) === 0) return { type: "known", receipt: receiptOf(known) };
-      return { type: "conflict", message: `messageId ${messageId} was used before, for another change` };
+      return usedBefore(messageId);
     }
+    const refusal = past === undefined ? this.#movedBefore(messageId, digest) : this.#forgotten(message, past);
+    if (refusal !== undefined) return refusal;
     const params = JSON.stringify(message.change.params);
-    return this.#overLimit(message, Buffer.byteLength(params)) ?? this.#insert(message, params, digest);
+    return this.#overLimit(message, Buffer.byteLength(params)) ?? this.#insert(message, params, digest, past);
+  }
+
+  /** That another manager has it means that it waits there or was settled there. */
+  #movedBefore(messageId: string, digest: Uint8Array): Kept | undefined {
+    const moved = this.#statements.movedTo.first({ messageId });
+    if (moved === undefined) return undefined;
+    if (Buffer.compare(moved.digest, digest) !== 0) return usedBefore(messageId);
+    const message = `messageId ${messageId} went to the manager on ${moved.moved_to} with this VM; its receipt says what became of it`;
+    return { type: "unconfirmed", message };
+  }
+
+  /** Given to the VM once more, it would be done once more, over what was done since. */
+  #forgotten({ vm, queuedAt }: MessageToKeep, { begunAt, at }: Past): Kept | undefined {
+    if (begunAt === undefined) return undefined;
+    const { given } = this.#statements.givenSince.first({ vmId: vm.id, begunAt, limit: SURELY_REMEMBERED }) ?? {
+      given: 0,
+    };
+    // Of longer ago no receipts are kept that could be counted.
+    if (given < SURELY_REMEMBERED && begunAt >= at - this.#limits.receiptAgeMs) return undefined;
+    const message = `it waits since ${rfc3339(queuedAt)} and may be done already; too much was delivered to VM ${vm.name} since to know`;
+    return { type: "conflict", message };
   }
 
   /** The same for the same change to the same VM. Of a secret it tells nothing. */
-  #digestOf({ vm, change: { method, params }, change }: MessageToKeep): Uint8Array {
+  #digestOf({ vm, change: { method, params }, change }: Pick<MessageToKeep, "vm" | "change">): Uint8Array {
     const text = canonicalJson([vm.id, method, params]);
     return holdsSecret(change) ? this.#secrets.digest(text) : createHash("sha256").update(text).digest();
   }
@@ -84,7 +144,12 @@ export class Messages {
     return undefined;
   }
 
-  #insert({ vm, change, by, queuedAt, expiresAt }: MessageToKeep, params: string, digest: Uint8Array): Kept {
+  #insert(
+    { vm, change, by, queuedAt, expiresAt }: MessageToKeep,
+    params: string,
+    digest: Uint8Array,
+    past: Past | undefined,
+  ): Kept {
     const { messageId } = change.params;
     const isSecret = holdsSecret(change);
     const row = this.#statements.insert.first({
@@ -100,7 +165,10 @@ export class Messages {
       bytes: Buffer.byteLength(params),
       queuedAt,
       expiresAt,
+      begunAt: past?.begunAt,
+      orderedAt: past?.orderedAt,
     });
+    this.#statements.cameBack.run({ messageId });
     return { type: "new", receipt: receiptOf(expectRow(row, messageId)) };
   }
 
@@ -116,8 +184,13 @@ export class Messages {
         if (row.begun_at === null) this.#statements.begin.run({ sequence: row.sequence, now });
         return { next, refused };
       }
-      refused.push(this.settle(row.message_id, { type: "refused", refusal: KEY_IS_GONE }, now));
+      refused.push(...this.#refuseUnreadable(row, now));
     }
+  }
+
+  #refuseUnreadable({ message_id }: MessageRow, at: number): Receipt[] {
+    const receipt = this.settle(message_id, { type: "refused", refusal: KEY_IS_GONE }, at);
+    return receipt === undefined ? [] : [receipt];
   }
 
   #waitingMessage(row: MessageRow): WaitingMessage | undefined {
@@ -131,10 +204,82 @@ export class Messages {
     };
   }
 
-  settle(messageId: string, settlement: Settlement, at: number): Receipt {
+  toMove(vmId: string, { messages: limit, bytes: maxBytes }: MoveBounds, at: number): Answers["messagesToMove"] {
+    const settled = inOrder(this.#statements.settleSeen.all({ vmId, at })).map(receiptOf);
+    this.#log.append(settled.map(settledEvent));
+    const messages: MovedMessage[] = [];
+    let bytes = 0;
+    for (const row of this.#statements.toMove.all({ vmId, now: at, limit })) {
+      bytes += row.bytes;
+      if (messages.length > 0 && bytes > maxBytes) break;
+      const message = this.#movedMessage(row);
+      if (message === undefined) {
+        settled.push(...this.#refuseUnreadable(row, at));
+        continue;
+      }
+      if (row.moving_at === null) this.#statements.startMoving.run({ sequence: row.sequence, at });
+      messages.push(message);
+    }
+    return { messages, settled };
+  }
+
+  #movedMessage(row: MessageRow): MovedMessage | undefined {
+    const waiting = this.#waitingMessage(row);
+    if (waiting === undefined) return undefined;
+    const { change, queuedAt, expiresAt } = waiting;
+    // Another manager that may have it may have handed it to the VM, too.
+    const begunAt = row.begun_at ?? row.moving_at ?? undefined;
+    return { change, by: row.sender, queuedAt, expiresAt, begunAt };
+  }
+
+  /** One that an earlier attempt may have moved stays in doubt. */
+  notMoved(messageIds: readonly string[], at: number): void {
+    for (const messageId of messageIds) this.#statements.stopMoving.run({ messageId, at });
+  }
+
+  known(vm: VmRef, changes: readonly Change[]): (Receipt | undefined)[] {
+    return changes.map((change) => {
+      const row = this.#find(change.params.messageId);
+      const isSame = row !== undefined && Buffer.compare(row.digest, this.#digestOf({ vm, change })) === 0;
+      return isSame ? receiptOf(row) : undefined;
+    });
+  }
+
+  keepMoved(vm: VmRef, messages: readonly MovedMessage[], from: string, at: number): Kept[] {
+    let orderedAt = 0;
+    const kept = messages.map(({ begunAt, expiresAt, ...message }) => {
+      // In the order of the batch, wherever the other machine's clock was set back.
+      orderedAt = Math.max(orderedAt, message.queuedAt);
+      return this.#keep({ vm, expiresAt, ...message }, { begunAt, at, orderedAt });
+    });
+    this.#log.append(kept.flatMap((one) => (one.type === "new" ? [movedHereEvent(one.receipt, from, at)] : [])));
+    return kept;
+  }
+
+  dropMoved(vmId: string, messages: readonly GivenMessage[], to: string, at: number): number {
+    const dropped = messages.flatMap(({ messageId, begunAt }) => {
+      return this.#statements.dropMoved.first({ vmId, messageId, begunAt }) ?? [];
+    });
+    for (const { message_id: messageId, digest } of dropped) {
+      this.#statements.rememberMoved.run({ messageId, vmId, digest, to, at });
+    }
+    this.#log.append(dropped.map((row) => movedAwayEvent(receiptOf(row), to, at)));
+    return dropped.length;
+  }
+
+  refuseMoved(vmId: string, refusals: readonly MoveRefusal[], at: number): Receipt[] {
+    const refused = refusals.flatMap(({ messageId, refusal }) => {
+      return this.#statements.refuseMoved.first({ vmId, messageId, refusal: JSON.stringify(refusal), at }) ?? [];
+    });
+    const receipts = refused.map(receiptOf);
+    this.#log.append(receipts.map(settledEvent));
+    return receipts;
+  }
+
+  settle(messageId: string, settlement: Settlement, at: number): Receipt | undefined {
     const { result, refusal } = detailsOf(settlement);
     const settled = this.#statements.settle.first({ messageId, outcome: settlement.type, result, refusal, at });
-    if (settled === undefined) return receiptOf(expectRow(this.#find(messageId), messageId));
+    if (settled === undefined) return undefined;
     const receipt = receiptOf(settled);
     this.#log.append([settledEvent(receipt)]);
     return receipt;
@@ -193,9 +338,10 @@ export class Messages {
 
   forgetVm(vmId: string): void {
     this.#statements.forget.run({ vmId });
+    this.#statements.forgetMoved.run({ vmId });
   }
 
-  /** The first VM after that id that has messages. */
+  /** The first VM after that id that has messages, or had some that were moved. */
   vmAfter(vmId: string): string | undefined {
     return this.#statements.vmAfter.first({ vmId })?.vm_id ?? undefined;
   }
@@ -203,6 +349,8 @@ export class Messages {
   pruneVm(vmId: string, now: number): void {
     this.#statements.pruneOld.run({ vmId, before: now - this.#limits.receiptAgeMs });
     this.#statements.pruneMany.run({ vmId, kept: this.#limits.receiptsPerVm });
+    this.#statements.pruneMovedOld.run({ vmId, before: now - this.#limits.receiptAgeMs });
+    this.#statements.pruneMovedMany.run({ vmId, kept: this.#limits.receiptsPerVm });
   }
 
   #find(messageId: string): MessageRow | undefined {
@@ -219,21 +367,67 @@ function prepare(database: DatabaseSync) {
   const rows = (sql: string) => new Statement<MessageRow>(database, sql);
   const columns = "sequence, message_id, vm_id, vm_name, method, keys, sender, digest, params, sealed_params";
   const times =
-    "queued_at, expires_at, begun_at, settled_at, outcome, result, refusal, read_at, acknowledged_at, acknowledgement";
+    "queued_at, expires_at, begun_at, moving_at, settled_at, outcome, result, refusal, read_at, acknowledged_at, acknowledgement";
   const all = `${columns}, ${times}, state`;
+  // Behind all that wait for the VM, though the clock was set back, or that of a manager where one came from is ahead.
+  const latest = "SELECT coalesce(max(ordered_at), 0) FROM messages WHERE vm_id = :vmId AND settled_at IS NULL";
   return {
     find: rows(`SELECT ${all} FROM messages WHERE message_id = :messageId`),
     insert: rows(
       `INSERT INTO messages (message_id, vm_id, vm_name, method, keys, sender, digest, params, sealed_params, bytes,
-         queued_at, expires_at)
+         queued_at, expires_at, begun_at, ordered_at)
        VALUES (:messageId, :vmId, :vmName, :method, :keys, :sender, :digest, :params, :sealedParams, :bytes,
-         :queuedAt, :expiresAt)
+         :queuedAt, :expiresAt, :begunAt, coalesce(:orderedAt, max(:queuedAt, (${latest}))))
        RETURNING ${all}`,
     ),
     next: rows(
       `SELECT ${all} FROM messages
        WHERE vm_id = :vmId AND settled_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
-       ORDER BY sequence LIMIT 1`,
+       ORDER BY ordered_at, sequence LIMIT 1`,
+    ),
+    toMove: new Statement<MessageRow & { bytes: number }>(
+      database,
+      `SELECT ${all}, bytes FROM messages
+       WHERE vm_id = :vmId AND settled_at IS NULL AND (expires_at IS NULL OR expires_at > :now)
+       ORDER BY ordered_at, sequence LIMIT :limit`,
+    ),
+    settleSeen: rows(
+      `UPDATE messages SET settled_at = :at, outcome = 'delivered', ${ERASED}
+       WHERE vm_id = :vmId AND settled_at IS NULL AND (read_at IS NOT NULL OR acknowledged_at IS NOT NULL)
+       RETURNING ${all}`,
+    ),
+    startMoving: new Statement(database, "UPDATE messages SET moving_at = :at WHERE sequence = :sequence"),
+    stopMoving: new Statement(
+      database,
+      "UPDATE messages SET moving_at = NULL WHERE message_id = :messageId AND moving_at = :at AND settled_at IS NULL",
+    ),
+    dropMoved: rows(
+      `DELETE FROM messages
+       WHERE message_id = :messageId AND vm_id = :vmId AND settled_at IS NULL
+         AND (begun_at IS NULL OR begun_at IS :begunAt)
+       RETURNING ${all}`,
+    ),
+    refuseMoved: rows(
+      `UPDATE messages SET settled_at = :at, outcome = 'refused', refusal = :refusal, ${ERASED}
+       WHERE message_id = :messageId AND vm_id = :vmId AND settled_at IS NULL AND begun_at IS NULL
+       RETURNING ${all}`,
+    ),
+    rememberMoved: new Statement(
+      database,
+      "INSERT OR REPLACE INTO moved_messages VALUES (:messageId, :vmId, :digest, :to, :at)",
+    ),
+    movedTo: new Statement<{ digest: Uint8Array; moved_to: string }>(
+      database,
+      "SELECT digest, moved_to FROM moved_messages WHERE message_id = :messageId",
+    ),
+    cameBack: new Statement(database, "DELETE FROM moved_messages WHERE message_id = :messageId"),
+    // The guest remembers its refusals, too.
+    givenSince: new Statement<{ given: number }>(
+      database,
+      `SELECT count(*) AS given FROM (
+         SELECT 1 FROM messages
+         WHERE vm_id = :vmId AND outcome IN ('delivered', 'refused') AND settled_at >= :begunAt LIMIT :limit
+       )`,
     ),
     begin: new Statement(database, "UPDATE messages SET begun_at = :now WHERE sequence = :sequence"),
     settle: rows(
@@ -245,7 +439,9 @@ function prepare(database: DatabaseSync) {
          outcome = CASE WHEN read_at IS NULL AND acknowledged_at IS NULL THEN 'expired' ELSE 'delivered' END
        WHERE sequence IN (
          SELECT sequence FROM messages
-         WHERE settled_at IS NULL AND expires_at <= :now AND (begun_at IS NULL OR expires_at <= :unanswered) LIMIT :limit
+         WHERE settled_at IS NULL AND expires_at <= :now
+           AND ((begun_at IS NULL AND moving_at IS NULL) OR expires_at <= :unanswered)
+         LIMIT :limit
        )
        RETURNING ${all}`,
     ),
@@ -261,7 +457,7 @@ function prepare(database: DatabaseSync) {
     pendingOfVm: new Statement<Pick<MessageRow, "message_id" | "method" | "keys" | "queued_at">>(
       database,
       `SELECT message_id, method, keys, queued_at FROM messages
-       WHERE vm_id = :vmId AND settled_at IS NULL ORDER BY sequence`,
+       WHERE vm_id = :vmId AND settled_at IS NULL ORDER BY ordered_at, sequence`,
     ),
     usageOfVm: new Statement<Usage>(database, "SELECT messages, bytes FROM pending WHERE vm_id = :vmId"),
     usage: new Statement<Usage>(database, "SELECT messages, bytes FROM pending_total"),
@@ -271,9 +467,20 @@ function prepare(database: DatabaseSync) {
       "SELECT state, messages FROM message_states",
     ),
     forget: new Statement(database, "DELETE FROM messages WHERE vm_id = :vmId"),
+    forgetMoved: new Statement(database, "DELETE FROM moved_messages WHERE vm_id = :vmId"),
+    pruneMovedOld: new Statement(database, "DELETE FROM moved_messages WHERE vm_id = :vmId AND moved_at < :before"),
+    pruneMovedMany: new Statement(
+      database,
+      `DELETE FROM moved_messages WHERE message_id IN (
+         SELECT message_id FROM moved_messages WHERE vm_id = :vmId ORDER BY moved_at DESC LIMIT -1 OFFSET :kept
+       )`,
+    ),
     vmAfter: new Statement<{ vm_id: string | null }>(
       database,
-      "SELECT min(vm_id) AS vm_id FROM messages WHERE vm_id > :vmId",
+      `SELECT min(vm_id) AS vm_id FROM (
+         SELECT min(vm_id) AS vm_id FROM messages WHERE vm_id > :vmId
+         UNION ALL SELECT min(vm_id) FROM moved_messages WHERE vm_id > :vmId
+       )`,
     ),
     pruneOld: new Statement(database, "DELETE FROM messages WHERE vm_id = :vmId AND settled_at < :before"),
     pruneMany: new Statement(
@@ -288,6 +495,10 @@ function prepare(database: DatabaseSync) {
 
 function holdsSecret(change: Change): boolean {
   return change.method === "set" && change.params.entries.some(({ secret }) => secret === true);
+}
+
+function usedBefore(messageId: string): Kept {
+  return { type: "conflict", message: `messageId ${messageId} was used before, for another change` };
 }
 
 function overLimit(whose: string, unit: "messages" | "bytes", limit: number): Kept {

@@ -1,15 +1,20 @@
 /** The store of the manager: SQLite in a thread of its own, so that no call waits for the disk on the event loop. */
-import type { Receipt } from "../../shared/api/schemas.ts";
+import type { Receipt, VmRef } from "../../shared/api/schemas.ts";
 import type { Log } from "../../shared/log.ts";
 import type { Event, NewEvent } from "../events/event.ts";
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from "./limits.ts";
 import { StoreThread } from "./store-thread.ts";
 import type {
   AuditQuery,
+  Change,
   FeedProgress,
+  GivenMessage,
   JournalEntry,
   MessageToKeep,
   MirrorChange,
+  MovedMessage,
+  MoveBounds,
+  MoveRefusal,
   ReceivedFromGuest,
   Settlement,
   Store,
@@ -82,6 +87,30 @@ class ThreadedStore implements Store {
       receipts.push(...expired);
       if (!more) return receipts;
     }
+  }
+
+  messagesToMove(vmId: string, bounds: MoveBounds, at: number) {
+    return this.#thread.call("messagesToMove", vmId, bounds, at);
+  }
+
+  notMoved(messageIds: readonly string[], at: number) {
+    return this.#thread.call("notMoved", messageIds, at);
+  }
+
+  knownMessages(vm: VmRef, changes: readonly Change[]) {
+    return this.#thread.call("knownMessages", vm, changes);
+  }
+
+  keepMoved(vm: VmRef, messages: readonly MovedMessage[], from: string, at: number) {
+    return this.#thread.call("keepMoved", vm, messages, from, at);
+  }
+
+  dropMoved(vmId: string, messages: readonly GivenMessage[], to: string, at: number) {
+    return this.#thread.call("dropMoved", vmId, messages, to, at);
+  }
+
+  refuseMoved(vmId: string, refusals: readonly MoveRefusal[], at: number) {
+    return this.#thread.call("refuseMoved", vmId, refusals, at);
   }
 
   markRead(vmId: string, messageIds: readonly string[], at: number) {

@@ -17,6 +17,8 @@ export interface MessageRow {
   expires_at: number | null;
   /** When it was first handed to the VM. */
   begun_at: number | null;
+  /** When it was first given to another manager that may or may not have it. */
+  moving_at: number | null;
   settled_at: number | null;
   outcome: "delivered" | "refused" | "expired" | null;
   result: string | null;
@@ -29,7 +31,7 @@ export interface MessageRow {
 
 export function receiptOf(row: MessageRow): Receipt {
   const isDelivered = row.outcome === "delivered";
-  const isUnconfirmed = row.outcome === "expired" && row.begun_at !== null;
+  const isUnconfirmed = row.outcome === "expired" && (row.begun_at ?? row.moving_at) !== null;
   return {
     messageId: row.message_id,
     vm: { id: row.vm_id, name: row.vm_name },

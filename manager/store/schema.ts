@@ -149,7 +149,25 @@ const first = `
   CREATE INDEX audit_of_vm ON audit (vm_id, id) WHERE vm_id IS NOT NULL;
 `;
 
-const migrations: readonly string[] = [`${first} ${eventTables}`];
+const movingMessages = `
+  -- What waits for a VM is delivered in this order, then by the sequence: see messages.ts.
+  ALTER TABLE messages ADD COLUMN ordered_at INTEGER NOT NULL DEFAULT 0;
+  -- When it was first given to another manager that may or may not have it.
+  ALTER TABLE messages ADD COLUMN moving_at INTEGER;
+  -- What another manager keeps: sent here again under its id, it is not new.
+  CREATE TABLE moved_messages (
+    message_id TEXT PRIMARY KEY,
+    vm_id TEXT NOT NULL,
+    digest BLOB NOT NULL,
+    moved_to TEXT NOT NULL,
+    moved_at INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX moved_messages_of_vm ON moved_messages (vm_id, moved_at);
+  DROP INDEX pending_messages;
+  CREATE INDEX pending_messages ON messages (vm_id, ordered_at, sequence) WHERE settled_at IS NULL;
+`;
+
+const migrations: readonly string[] = [`${first} ${eventTables}`, movingMessages];
 
 /** Brings a database, new or old, to the newest schema, all or nothing. */
 export function migrate(database: DatabaseSync): void {

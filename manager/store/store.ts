@@ -26,10 +26,13 @@ export interface MessageToKeep {
   expiresAt: number | undefined;
 }
 
-/** What became of keeping one. `known`: the same messageId with the same change to the same VM was kept before. */
+/**
+ * What became of keeping one. `known`: the same messageId with the same change to the same VM was kept before.
+ * `unconfirmed`: it was, and another manager has it since; only that one can say what became of it.
+ */
 export type Kept =
   | { type: "new" | "known"; receipt: Receipt }
-  | { type: "conflict"; message: string }
+  | { type: "conflict" | "unconfirmed"; message: string }
   | { type: "over-limit"; message: string; limit: number };
 
 /** Of a message's end: the guest's result, its refusal, or too late. */
@@ -43,6 +46,33 @@ export interface WaitingMessage {
   change: Change;
   queuedAt: number;
   expiresAt: number | undefined;
+}
+
+/** A message that waits, as one manager hands it to another; as `takeMessages` in peers/wire.ts has it. */
+export interface MovedMessage {
+  change: Change;
+  by: string;
+  queuedAt: number;
+  expiresAt?: number | undefined;
+  /** When it was first handed to the VM, or to another manager that may have handed it to the VM. */
+  begunAt?: number | undefined;
+}
+
+/** Of a message that was to be moved: what tells whether it was handed to the VM here meanwhile. */
+export interface GivenMessage extends Pick<MovedMessage, "begunAt"> {
+  messageId: string;
+}
+
+/** Why the other manager never will keep a message. */
+export interface MoveRefusal {
+  messageId: string;
+  refusal: NonNullable<Receipt["refusal"]>;
+}
+
+/** Of one batch: so many messages, and so many bytes of their parameters as JSON, or one message that has more. */
+export interface MoveBounds {
+  messages: number;
+  bytes: number;
 }
 
 /** What the agent of a VM said last. */
@@ -261,13 +291,43 @@ export interface Store {
    * as handed over from then on, since it may have an effect.
    */
   nextMessage(vmId: string): Promise<WaitingMessage | undefined>;
-  /** Ends a message; what it carried is erased. A settled one stays as it is. */
-  settle(messageId: string, settlement: Settlement, at: number): Promise<Receipt>;
+  /**
+   * Ends a message; what it carried is erased. Undefined when that was not for this call to do: it was settled before and
+   * stays as it is, another manager keeps it now, or its VM was forgotten.
+   */
+  settle(messageId: string, settlement: Settlement, at: number): Promise<Receipt | undefined>;
   /**
    * Settles as expired what should have been delivered by now. What was handed over is given some time for its answer, and
    * is then expired unconfirmed; what a program in the guest has seen is delivered, though no answer said so.
    */
   expire(now: number): Promise<Receipt[]>;
+  /**
+   * The first that wait for a VM, to be given to another manager. They count as given from then on: until it is known
+   * whether that one keeps them, they may have an effect. `settled` on the way: what a program in the guest has seen is
+   * delivered, and what cannot be decrypted any more is refused.
+   */
+  messagesToMove(
+    vmId: string,
+    bounds: MoveBounds,
+    at: number,
+  ): Promise<{ messages: MovedMessage[]; settled: Receipt[] }>;
+  /** What was to be given away at that time has not reached the other manager. */
+  notMoved(messageIds: readonly string[], at: number): Promise<void>;
+  /** Of each change to that VM, the receipt when it is kept here under its messageId, or was. */
+  knownMessages(vm: VmRef, changes: readonly Change[]): Promise<(Receipt | undefined)[]>;
+  /**
+   * Keeps what waited at another manager, on the machine `from`, under the limits for new messages. It is delivered in the
+   * order in which it was queued there, and before what was queued later here. A conflict, too: what may be done already,
+   * when the guest was given so much since that it may not know it any more.
+   */
+  keepMoved(vm: VmRef, messages: readonly MovedMessage[], from: string, at: number): Promise<Kept[]>;
+  /**
+   * The manager on the machine `to` keeps them: those that wait are here no more, but for what was handed to the VM here
+   * meanwhile. Answers how many those were. Sent here again they are `unconfirmed`.
+   */
+  dropMoved(vmId: string, messages: readonly GivenMessage[], to: string, at: number): Promise<number>;
+  /** Settles those that wait, and were never handed to the VM, as refused by the other manager. */
+  refuseMoved(vmId: string, refusals: readonly MoveRefusal[], at: number): Promise<Receipt[]>;
   /** A program in the guest fetched what these messages set. Ids that are not known or were read before are passed over. */
   markRead(vmId: string, messageIds: readonly string[], at: number): Promise<Receipt[]>;
   receipt(messageId: string): Promise<Receipt | undefined>;

@@ -41,6 +41,14 @@ export function operationsOn(database: DatabaseSync, options: TablesOptions): Op
     markRead: (vmId, messageIds, at) => messages.markRead(vmId, messageIds, at),
     receipt: (messageId) => messages.receipt(messageId),
     receiptsOf: (vmId, limit) => messages.receiptsOf(vmId, limit),
+    messagesToMove: (vmId, bounds, at) => messages.toMove(vmId, bounds, at),
+    notMoved: (messageIds, at) => {
+      messages.notMoved(messageIds, at);
+    },
+    knownMessages: (vm, changes) => messages.known(vm, changes),
+    keepMoved: (vm, moved, from, at) => messages.keepMoved(vm, moved, from, at),
+    dropMoved: (vmId, given, to, at) => messages.dropMoved(vmId, given, to, at),
+    refuseMoved: (vmId, refusals, at) => messages.refuseMoved(vmId, refusals, at),
     pendingOf: (vmId) => messages.pendingOf(vmId),
     pendingCounts: () => messages.pendingCounts(),
     countsByState: () => messages.countsByState(),

@@ -36,6 +36,8 @@ export interface ManagedVmOptions {
   receiptChanged: (receipt: Receipt, message?: WaitingMessage) => void;
   /** The mirror has something that is not saved. */
   mirrorChanged: (vm: ManagedVm) => void;
+  /** Its name, its status, its link or the number of messages that wait for it is another one. */
+  standingChanged: (vmId: string) => void;
   /** The store failed: the manager cannot go on. */
   failed: (error: unknown) => void;
 }
@@ -193,6 +195,7 @@ export class ManagedVm implements LinkOwner {
       this.#link?.nudge();
     }
     if (vm.status !== before.status) this.#tellWatchers();
+    this.#options.standingChanged(vm.id);
   }
 
   /** Whether its guest lives, by our agent. Never rejects; one at a time. */
@@ -207,15 +210,20 @@ export class ManagedVm implements LinkOwner {
     return this.link.read("stats", {});
   }
 
-  /** A message for this VM was kept. */
-  messageKept(): void {
-    this.#pending += 1;
+  /** Messages for this VM were kept. */
+  messagesKept(count = 1): void {
+    this.#setPending(this.#pending + count);
     this.#delivery.wake();
+  }
+
+  /** Another manager keeps so many of those that waited. */
+  messagesMoved(count: number): void {
+    this.#setPending(this.#pending - count);
   }
 
   /** A message for this VM was delivered, refused, or waited too long. */
   settled(receipt: Receipt, message?: WaitingMessage): void {
-    this.#pending = Math.max(0, this.#pending - 1);
+    this.#setPending(this.#pending - 1);
     this.#options.receiptChanged(receipt, message);
   }
 
@@ -268,6 +276,7 @@ export class ManagedVm implements LinkOwner {
     log.info("link", { ...this.#label, state: status.state, reason: status.reason });
     if (status.state === "up") this.#delivery.wake();
     this.#tellWatchers();
+    this.#options.standingChanged(this.#vm.id);
   }
 
   greeted(facts: AgentFacts, findings: Finding[]): void {
@@ -308,6 +317,11 @@ export class ManagedVm implements LinkOwner {
   }
 
   // The rest is our own.
+
+  #setPending(count: number): void {
+    this.#pending = Math.max(0, count);
+    this.#options.standingChanged(this.#vm.id);
+  }
 
   /** Not every inventory tells when it is opened again; what came since does. */
   #isPortClosed(): boolean {

@@ -16,7 +16,7 @@ export interface VmsOptions extends Omit<ManagedVmOptions, "metrics"> {
 }
 
 /** What is written down of a VM that no inventory has any more. */
-const NO_INVENTORY = "none";
+export const NO_INVENTORY = "none";
 
 export class Vms {
   readonly #options: VmsOptions;
@@ -101,6 +101,7 @@ export class Vms {
   async forget(managed: ManagedVm): Promise<void> {
     this.#vms.delete(managed.vm.id);
     this.#dropName(managed);
+    this.#options.standingChanged(managed.vm.id);
     await managed.forget();
     await this.#options.store.forgetVm(managed.vm.id);
     this.#options.metrics.forgetVm(managed.ref);

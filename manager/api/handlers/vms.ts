@@ -1,3 +1,4 @@
+import { usageError } from "../../../shared/cli/failure.ts";
 import type { Service } from "../../service/service.ts";
 import type { Handlers } from "../handler.ts";
 
@@ -5,7 +6,10 @@ type VmEndpoint = "listVms" | "showVm" | "forgetVm" | "infoVm" | "pingVm" | "sta
 
 export function vmHandlers(service: Service): Handlers<VmEndpoint> {
   return {
-    listVms: ({ who }) => ({ vms: service.listVms(who) }),
+    listVms: ({ who, query }) => {
+      if (query.everywhere !== true) return { vms: service.listVms(who) };
+      throw usageError("no broker for managers is configured here; see `peers` in manager.json");
+    },
     showVm: ({ who, params }) => service.showVm(who, params.vm),
     forgetVm: async ({ who, params }) => {
       await service.forgetVm(who, params.vm);

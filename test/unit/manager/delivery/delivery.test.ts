@@ -12,6 +12,9 @@ function deliveryOf(...ids: string[]) {
   });
   const settled: [string, Settlement["type"]][] = [];
   const attempts: string[] = [];
+  const told: string[] = [];
+  /** Messages that are gone when their answer comes. */
+  const gone = new Set<string>();
   const state = {
     isUp: true,
     answer: (): Promise<unknown> => Promise.resolve({ epoch: "e", revision: 1, deleted: [] }),
@@ -22,6 +25,7 @@ function deliveryOf(...ids: string[]) {
       nextMessage: () => Promise.resolve(queue[0]),
       settle: (messageId, { type }) => {
         queue.shift();
+        if (gone.has(messageId)) return Promise.resolve(undefined);
         settled.push([messageId, type]);
         return Promise.resolve({ messageId, state: type } as Receipt);
       },
@@ -31,13 +35,15 @@ function deliveryOf(...ids: string[]) {
       return state.answer() as Promise<never>;
     },
     isLinkUp: () => state.isUp,
-    settled: () => undefined,
+    settled: ({ messageId }) => {
+      told.push(messageId);
+    },
     failed: (error) => {
       throw error;
     },
     log: { info: () => undefined, warn: () => undefined, error: () => undefined },
   });
-  return { delivery, queue, settled, attempts, state };
+  return { delivery, queue, settled, attempts, told, gone, state };
 }
 
 describe("delivery", () => {
@@ -113,6 +119,16 @@ describe("delivery", () => {
     await vi.waitFor(() => {
       expect(settled).toEqual([["1", "delivered"]]);
     });
+  });
+
+  test("passes over a message that was settled or moved while the guest did it, and goes on with the next", async () => {
+    const { delivery, told, gone, attempts } = deliveryOf("1", "2");
+    gone.add("1");
+    delivery.wake();
+    await vi.waitFor(() => {
+      expect(told).toEqual(["2"]);
+    });
+    expect(attempts).toEqual(["1", "2"]);
   });
 
   test("that is stopped lets the message under way end and begins no other", async () => {

@@ -28,6 +28,7 @@ class Disk {
   readonly subscriptions = new Map<string, StoredSubscription>();
   readonly feeds = new Set<string>();
   rights: Pick<Principal, "role" | "vms" | "keys"> | undefined = alice;
+  rightsOfOthers: Pick<Principal, "role" | "vms" | "keys"> | undefined = { role: "admin", vms: ["*"], keys: [""] };
 
   async start(
     events: object,
@@ -70,6 +71,7 @@ class Disk {
       },
       log,
       rightsOf: () => this.rights,
+      rightsOfOthers: () => this.rightsOfOthers,
       lastPosition: () => 42,
     });
     const apply = registry.apply.bind(registry);
@@ -164,6 +166,28 @@ describe("a subscription", () => {
     expect(mayHave()).toBe(false);
     disk.rights = undefined;
     expect(mayHave()).toBe(false);
+  });
+
+  test("of one who asked through another manager carries what they might have then, within what limited them", async () => {
+    const disk = new Disk();
+    disk.rights = undefined;
+    const { registry, running } = await disk.start({});
+    const owner = { ...alice, name: "alice@kvm2", via: "amqp:kvm2", limits: [{ vms: ["web*"], keys: [""] }] };
+    const { id } = await registry.create(subscriptionTo(one), owner);
+    const ofVm = (name: string): Event => ({
+      ...aVmEvent("u", { resourceName: name }),
+      id: "e",
+      sequence: 1,
+      position: 1,
+    });
+    const mayHave = (name: string): boolean | undefined => running.get(`${id}.0`)?.mayHave?.(ofVm(name));
+    expect([mayHave("web1"), mayHave("db1")]).toEqual([true, false]);
+    disk.rightsOfOthers = { role: "read", vms: ["*"], keys: [""] };
+    expect(mayHave("web1")).toBe(false);
+    disk.rightsOfOthers = undefined;
+    expect(mayHave("web1")).toBe(false);
+    const again = await disk.start({});
+    expect(again.registry.subscription(id)?.owner.limits).toEqual(owner.limits);
   });
 
   test("ends with its owner: another of that name has none of it", async () => {

@@ -1,9 +1,10 @@
 /** What a broker does that no RabbitMQ does: a scripted one on loopback, frame by frame (AMQP 0-9-1, section 4.2). */
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { afterEach, expect, it } from "vitest";
+import { afterEach, expect, it, vi } from "vitest";
 import { amqpReason } from "../../../../manager/sinks/amqp-failure.ts";
 import { type AmqpMessage, AmqpSession } from "../../../../manager/sinks/amqp-session.ts";
+import { boundAnswers } from "../../../../manager/sinks/amqp-socket.ts";
 
 const START = method(0, 10, 10, bytes(0, 9), long(0), longText("PLAIN"), longText("en_US"));
 const TUNE = method(0, 10, 30, short(10), long(131_072), short(10));
@@ -96,6 +97,35 @@ it("ends a connection whose broker returns a message without end", async () => {
   });
   expect(await session.publish([message], signal)).toMatchObject([{ type: "unconfirmed" }]);
   expect(await session.ended).toMatch(/sends more than it was asked for$/);
+});
+
+it("says which messages no queue took", async () => {
+  let tag = 0;
+  const session = await opened({
+    "60.40": (socket) => {
+      tag += 1;
+      const returned = method(1, 60, 50, short(312), shortText("NO_ROUTE"), shortText(""), shortText("q"));
+      const header = Buffer.concat([short(60), short(0), long(0), long(1), short(0x0080), shortText(`m${tag}`)]);
+      socket.write(Buffer.concat([returned, frame(2, 1, header), frame(3, 1, Buffer.from("x")), ack(tag)]));
+    },
+  });
+  const messages = Array.from({ length: 10 }, (_, index) => {
+    return { ...message, properties: { messageId: `m${index + 1}`, mandatory: true } };
+  });
+  const publications = await session.publish(messages, signal);
+  const unroutable = { type: "refused", isUnroutable: true, reason: "no queue takes it: NO_ROUTE (q)" };
+  expect(publications).toEqual(messages.map(() => unroutable));
+  await session.close();
+});
+
+it("stays with a broker that returns and confirms the smallest of messages, however many they are", () => {
+  const messages = 1_000_000;
+  const destroy = vi.fn();
+  const sizes = { bytesWritten: 52 * messages, bytesRead: (52 + "..NO_ROUTE".length + 1 + ack(1).length) * messages };
+  const socket = Object.assign(new EventEmitter(), sizes, { destroy });
+  boundAnswers(socket as unknown as Socket, () => new Error("too much"));
+  socket.emit("readable");
+  expect(destroy).not.toHaveBeenCalled();
 });
 
 it("stops waiting for a broker that confirms nothing when it is told to", async () => {

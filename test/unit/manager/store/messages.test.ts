@@ -221,12 +221,15 @@ describe("settling", () => {
     const { tables } = openTables();
     tables.keepMessages([message("m")]);
     const first = tables.settle("m", delivered, NOW);
-    expect(tables.settle("m", refused, NOW + SECOND)).toEqual(first);
-    expect(tables.settle("m", { type: "expired" }, NOW + SECOND)).toEqual(first);
+    expect(tables.settle("m", refused, NOW + SECOND)).toBeUndefined();
+    expect(tables.settle("m", { type: "expired" }, NOW + SECOND)).toBeUndefined();
+    expect(tables.receipt("m")).toEqual(first);
   });
 
-  test("what is not known fails", () => {
-    expect(() => openTables().tables.settle("m", delivered, NOW)).toThrow("no message m is known");
+  test("what is gone is passed over", () => {
+    const { tables } = openTables();
+    expect(tables.settle("m", delivered, NOW)).toBeUndefined();
+    expect(tables.eventsAfter(0, 10)).toEqual([]);
   });
 });
 

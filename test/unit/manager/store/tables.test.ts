@@ -232,12 +232,15 @@ describe("requests that are committed together", () => {
     const { answers } = commitTogether(transacting, [
       { operation: "keepMessages", args: [[message("a")]] },
       { operation: "saveToken", args: [token] },
-      { operation: "settle", args: ["unknown", { type: "expired" }, NOW] },
+      { operation: "redeliver", args: ["unknown", undefined, NOW] },
       { operation: "keepMessages", args: [[message("b")]] },
     ]);
     expect(answers.map(({ type }) => type)).toEqual(["done", "failed", "failed", "done"]);
     expect(answers[1]).toMatchObject({ code: "failed", message: expect.stringContaining("at saveToken") as string });
-    expect(answers[2]).toMatchObject({ code: "failed", message: "no message unknown is known" });
+    expect(answers[2]).toMatchObject({
+      code: "failed",
+      message: "nothing is kept for a sink unknown; was it removed?",
+    });
     expect(tables.receiptsOf(web1.id, 10).map(({ messageId }) => messageId)).toEqual(["b", "a"]);
   });
 

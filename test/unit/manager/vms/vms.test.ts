@@ -38,6 +38,7 @@ async function vmsKept(part: Partial<Store>, ...names: string[]): Promise<Vms> {
     metrics: new Metrics(),
     quotas: () => ({ bytes: noQuota, messages: noQuota }),
     receiptChanged: () => undefined,
+    standingChanged: () => undefined,
     mirrorChanged: () => undefined,
     failed: (error) => {
       throw error;

@@ -1,0 +1,366 @@
+import { DatabaseSync } from "node:sqlite";
+import { describe, expect, test } from "vitest";
+import type { Operations } from "../../../../manager/store/operations.ts";
+import { migrate } from "../../../../manager/store/schema.ts";
+import type { MovedMessage } from "../../../../manager/store/store.ts";
+import { boxWithKey, DAY, delivered, message, NOW, openTables, refused, reopen, SECOND, web1, web2 } from "./tables.ts";
+
+const all = { messages: 100, bytes: 1024 * 1024 };
+const secret = [{ key: "k", value: "hunter2", secret: true }];
+const pending = (tables: Operations, vm = web1) => tables.pendingOf(vm.id).map(({ messageId }) => messageId);
+const ids = (messages: readonly MovedMessage[]) => messages.map(({ change }) => change.params.messageId);
+const toMove = (tables: Operations, at = NOW, bounds = all) => tables.messagesToMove(web1.id, bounds, at);
+const moved = (messageId: string, more: Partial<MovedMessage> = {}): MovedMessage => {
+  const { change, by, queuedAt } = message(messageId);
+  return { change, by, queuedAt, ...more };
+};
+const given = (...messageIds: string[]) => messageIds.map((messageId) => ({ messageId }));
+const keep = (tables: Operations, ...messages: MovedMessage[]) => {
+  return tables.keepMoved(web1, messages, "host1", NOW + SECOND).map(({ type }) => type);
+};
+
+describe("messages to move", () => {
+  test("are the VM's own, as they were kept, in order", () => {
+    const { tables } = openTables();
+    const times = { queuedAt: NOW, expiresAt: NOW + DAY };
+    tables.keepMessages([message("b", times), message("other", { vm: web2 }), message("a", { entries: secret })]);
+    tables.nextMessage(web1.id, NOW + 1);
+    const { messages, settled } = toMove(tables);
+    expect(messages).toEqual([
+      { change: message("b").change, by: "alice", queuedAt: NOW, expiresAt: NOW + DAY, begunAt: NOW + 1 },
+      { change: message("a", { entries: secret }).change, by: "alice", queuedAt: NOW },
+    ]);
+    expect(settled).toEqual([]);
+  });
+
+  test("are no more at once than was asked for, in messages and bytes, but one in any case", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("a"), message("b"), message("c")]);
+    const bytes = JSON.stringify(message("a").change.params).length;
+    expect(ids(toMove(tables, NOW, { ...all, messages: 2 }).messages)).toEqual(["a", "b"]);
+    expect(ids(toMove(tables, NOW, { ...all, bytes: 2 * bytes }).messages)).toEqual(["a", "b"]);
+    expect(ids(toMove(tables, NOW, { ...all, bytes: 1 }).messages)).toEqual(["a"]);
+  });
+
+  test("are none that are over", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("a", { expiresAt: NOW })]);
+    expect(toMove(tables).messages).toEqual([]);
+  });
+
+  test("are settled when a program has seen them, or nobody can read them", () => {
+    const { tables, database } = openTables();
+    tables.keepMessages([message("read"), message("secret", { entries: secret }), message("c")]);
+    tables.markRead(web1.id, ["read"], NOW);
+    const { messages, settled } = toMove(reopen(database, {}, boxWithKey(2)));
+    expect(ids(messages)).toEqual(["c"]);
+    expect(settled.map(({ messageId, state }) => [messageId, state])).toEqual([
+      ["read", "read"],
+      ["secret", "refused"],
+    ]);
+    expect(settled[0]?.deliveredAt).toBeDefined();
+  });
+});
+
+describe("a message that may be at another manager", () => {
+  const expired = (tables: Operations, now: number) => tables.expireSome(now).expired;
+  const open = () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("m", { expiresAt: NOW + SECOND })]);
+    toMove(tables);
+    return tables;
+  };
+
+  test("is not over before that is known, and then says that nobody knows", () => {
+    const tables = open();
+    expect(expired(tables, NOW + 2 * SECOND)).toEqual([]);
+    expect(expired(tables, NOW + DAY)).toMatchObject([{ state: "expired", isUnconfirmed: true }]);
+  });
+
+  test("is over in time when it is known not to be there", () => {
+    const tables = open();
+    tables.notMoved(["m"], NOW);
+    const [receipt] = expired(tables, NOW + SECOND);
+    expect(receipt).toMatchObject({ state: "expired" });
+    expect(receipt).not.toHaveProperty("isUnconfirmed");
+  });
+
+  test("counts as handed to the VM by that one, for whoever is given it next", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("m"), message("given")]);
+    const begunAt = (at: number) => toMove(tables, at).messages.map((moving) => moving.begunAt);
+    expect(begunAt(NOW)).toEqual([undefined, undefined]);
+    tables.notMoved(["given"], NOW);
+    expect(begunAt(NOW + 5)).toEqual([NOW, undefined]);
+    tables.nextMessage(web1.id, NOW + 7);
+    expect(begunAt(NOW + 9)).toEqual([NOW + 7, NOW + 5]);
+  });
+
+  test("stays in doubt, though a later attempt did not reach it", () => {
+    const tables = open();
+    toMove(tables, NOW + 5);
+    tables.notMoved(["m"], NOW + 5);
+    expect(expired(tables, NOW + SECOND)).toEqual([]);
+  });
+});
+
+describe("a message that another manager keeps", () => {
+  test("is here no more, which is told, and takes no room", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("a"), message("b")]);
+    expect(tables.dropMoved(web1.id, given("a", "unknown"), "host2", NOW + SECOND)).toBe(1);
+    expect([pending(tables), tables.receipt("a"), tables.pendingCounts()]).toEqual([
+      ["b"],
+      undefined,
+      { [web1.id]: 1 },
+    ]);
+    const [event] = tables.eventsAfter(4, 10);
+    expect(event).toMatchObject({
+      type: "MESSAGE.MOVED",
+      category: "ResourceStateEvent",
+      time: NOW + SECOND,
+      oldState: "queued",
+      newState: "moved",
+      data: { messageId: "a", keys: ["k"], by: "alice", movedTo: "host2" },
+    });
+    expect(tables.dropMoved(web1.id, given("a"), "host2", NOW)).toBe(0);
+  });
+
+  test("but was handed to the VM here meanwhile stays: its answer settles it here", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("m")]);
+    const drop = (at: number) => {
+      const { messages } = toMove(tables, at);
+      return () =>
+        tables.dropMoved(
+          web1.id,
+          messages.map(({ change, begunAt }) => ({ messageId: change.params.messageId, begunAt })),
+          "host2",
+          at,
+        );
+    };
+    const dropFirst = drop(NOW);
+    tables.nextMessage(web1.id, NOW);
+    expect([dropFirst(), pending(tables)]).toEqual([0, ["m"]]);
+    expect([drop(NOW)(), pending(tables)]).toEqual([1, []]);
+    expect(tables.settle("m", delivered, NOW)).toBeUndefined();
+  });
+
+  test("is not new when it is sent here again: only the other one knows what became of it", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("m")]);
+    tables.dropMoved(web1.id, given("m"), "host2", NOW);
+    expect(tables.keepMessages([message("m")])).toEqual([
+      {
+        type: "unconfirmed",
+        message: "messageId m went to the manager on host2 with this VM; its receipt says what became of it",
+      },
+    ]);
+    expect(tables.keepMessages([message("m", { entries: secret })])).toMatchObject([{ type: "conflict" }]);
+    expect([pending(tables), tables.receipt("m"), tables.receiptsOf(web1.id, 10)]).toEqual([[], undefined, []]);
+  });
+
+  test("is here again when that one hands it back", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("m")]);
+    tables.dropMoved(web1.id, given("m"), "host2", NOW);
+    expect(keep(tables, moved("m"))).toEqual(["new"]);
+    expect(tables.keepMessages([message("m")])).toMatchObject([{ type: "known", receipt: { state: "queued" } }]);
+  });
+
+  test.each<[string, (tables: Operations) => void]>([
+    ["for as long as receipts are kept", (tables) => tables.pruneVmAfter("", NOW + 31 * DAY)],
+    ["while it is one of the newest", (tables) => tables.pruneVmAfter("", NOW)],
+    [
+      "while its VM is known",
+      (tables) => {
+        tables.forgetVm(web1.id);
+      },
+    ],
+  ])("is remembered %s", (_, forget) => {
+    const { tables } = openTables({ receiptsPerVm: 1 });
+    const messages = [message("m"), message("newer")];
+    tables.keepMessages(messages);
+    tables.dropMoved(web1.id, given("m"), "host2", NOW);
+    tables.dropMoved(web1.id, given("newer"), "host2", NOW + SECOND);
+    expect(tables.keepMessages(messages).map(({ type }) => type)).toEqual(["unconfirmed", "unconfirmed"]);
+    forget(tables);
+    expect(tables.keepMessages(messages)[0]?.type).toBe("new");
+  });
+
+  test("but was settled here meanwhile, or is another VM's, stays as it is", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("a"), message("b", { vm: web2 })]);
+    tables.settle("a", delivered, NOW);
+    expect(tables.dropMoved(web1.id, given("a", "b"), "host2", NOW)).toBe(0);
+    expect([tables.receipt("a")?.state, pending(tables, web2)]).toEqual(["delivered", ["b"]]);
+  });
+});
+
+describe("a message that another manager refuses", () => {
+  const refuse = (tables: Operations, ...messageIds: string[]) => {
+    const refusals = messageIds.map((messageId) => ({ messageId, ...refused }));
+    return tables.refuseMoved(web1.id, refusals, NOW + SECOND).map(({ messageId, state }) => [messageId, state]);
+  };
+
+  test("is refused here with its reason, which is told", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("m")]);
+    expect(refuse(tables, "m")).toEqual([["m", "refused"]]);
+    expect(tables.receipt("m")).toMatchObject({ state: "refused", refusal: refused.refusal });
+    expect(tables.eventsAfter(0, 10).at(-1)).toMatchObject({ newState: "refused", data: { messageId: "m" } });
+  });
+
+  test("but was handed to the VM here meanwhile, is settled, gone, or another VM's, stays as it is", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("begun"), message("over"), message("other", { vm: web2 })]);
+    tables.nextMessage(web1.id, NOW);
+    tables.settle("over", delivered, NOW);
+    expect(refuse(tables, "begun", "over", "other", "gone")).toEqual([]);
+    expect(tables.settle("begun", delivered, NOW)).toMatchObject({ state: "delivered" });
+  });
+});
+
+describe("a message that comes from another manager and may be done already", () => {
+  const deliver = (tables: Operations, count: number, vm = web1) => {
+    for (let number = 0; number < count; number += 1) {
+      const messageId = `later${number}`;
+      tables.keepMessages([message(messageId, { vm })]);
+      tables.settle(messageId, number % 2 === 0 ? delivered : refused, NOW);
+    }
+  };
+
+  test("is kept while the guest still knows what it was given since", () => {
+    const { tables } = openTables();
+    deliver(tables, 199);
+    expect(keep(tables, moved("m", { begunAt: NOW - SECOND }))).toEqual(["new"]);
+  });
+
+  test("is a conflict when the guest was given too much since to know it", () => {
+    const { tables } = openTables();
+    deliver(tables, 200);
+    expect(tables.keepMoved(web1, [moved("m", { begunAt: NOW - SECOND })], "host1", NOW)).toEqual([
+      {
+        type: "conflict",
+        message:
+          "it waits since 2026-01-15T12:00:00.000Z and may be done already; too much was delivered to VM web1 since to know",
+      },
+    ]);
+    expect(keep(tables, moved("not-begun"), moved("begun-after", { begunAt: NOW + 1 }))).toEqual(["new", "new"]);
+  });
+
+  test("is kept when it was another VM that was given much", () => {
+    const { tables } = openTables();
+    deliver(tables, 200, web2);
+    expect(keep(tables, moved("m", { begunAt: NOW - SECOND }))).toEqual(["new"]);
+  });
+
+  test("is a conflict when that was longer ago than receipts are kept", () => {
+    expect(keep(openTables().tables, moved("m", { begunAt: NOW - 31 * DAY }))).toEqual(["conflict"]);
+  });
+});
+
+describe("a message that comes from another manager", () => {
+  test("keeps its times and who sent it, waits here, and was not sent once more", () => {
+    const { tables } = openTables();
+    const times = { queuedAt: NOW - DAY, expiresAt: NOW + DAY, begunAt: NOW - SECOND };
+    expect(keep(tables, moved("m", { ...times, by: "bob" }))).toEqual(["new"]);
+    expect(tables.receipt("m")).toMatchObject({
+      state: "queued",
+      by: "bob",
+      queuedAt: "2026-01-14T12:00:00.000Z",
+      expiresAt: "2026-01-16T12:00:00.000Z",
+    });
+    expect(tables.eventsAfter(0, 10)).toMatchObject([
+      { type: "MESSAGE.QUEUED", time: NOW + SECOND, newState: "queued", data: { by: "bob", movedFrom: "host1" } },
+    ]);
+    expect(tables.expireSome(NOW + 2 * DAY).expired).toMatchObject([{ isUnconfirmed: true }]);
+  });
+
+  test("is sealed with the key of this one, and known again as the same", () => {
+    const { tables, database } = openTables();
+    const change = message("m", { entries: secret }).change;
+    expect(keep(tables, moved("m", { change }), moved("m", { change }))).toEqual(["new", "known"]);
+    expect(JSON.stringify(database.prepare("SELECT * FROM messages").all())).not.toContain("hunter2");
+    expect(tables.nextMessage(web1.id, NOW).next?.change).toEqual(change);
+    expect(tables.eventsAfter(0, 10)).toHaveLength(1);
+  });
+
+  test("is known with the same change only, waiting or settled", () => {
+    const { tables } = openTables();
+    keep(tables, moved("waits"), moved("settled"), moved("used"));
+    tables.settle("settled", delivered, NOW);
+    const changes = [
+      message("waits").change,
+      message("settled").change,
+      message("used", { entries: secret }).change,
+      message("new").change,
+    ];
+    expect(tables.knownMessages(web1, changes).map((receipt) => receipt?.state)).toEqual([
+      "queued",
+      "delivered",
+      undefined,
+      undefined,
+    ]);
+    expect(tables.knownMessages(web2, changes)[0]).toBeUndefined();
+  });
+
+  test("is known when it was settled here, a conflict when it is another, and has the VM's limits", () => {
+    const { tables } = openTables({ pendingPerVm: 1 });
+    expect(keep(tables, moved("a"))).toEqual(["new"]);
+    expect(keep(tables, moved("b"))).toEqual(["over-limit"]);
+    tables.settle("a", delivered, NOW);
+    expect(keep(tables, moved("a"), moved("a", { change: message("a", { entries: secret }).change }))).toEqual([
+      "known",
+      "conflict",
+    ]);
+  });
+});
+
+describe("the order of delivery", () => {
+  const deliverAll = (tables: Operations): string[] => {
+    const { next } = tables.nextMessage(web1.id, NOW);
+    if (next === undefined) return [];
+    tables.settle(next.messageId, delivered, NOW);
+    return [next.messageId, ...deliverAll(tables)];
+  };
+
+  test("has what was queued before at another manager before what was queued later here", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("1", { queuedAt: NOW }), message("4", { queuedAt: NOW + 300 })]);
+    keep(tables, moved("2", { queuedAt: NOW + 100 }), moved("3", { queuedAt: NOW + 200 }));
+    expect(pending(tables)).toEqual(["1", "2", "3", "4"]);
+    expect(ids(toMove(tables).messages)).toEqual(["1", "2", "3", "4"]);
+    expect(deliverAll(tables)).toEqual(["1", "2", "3", "4"]);
+  });
+
+  test("is that of keeping, whatever happens to clocks", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("1", { queuedAt: NOW })]);
+    tables.keepMessages([message("2", { queuedAt: NOW - DAY })]);
+    keep(tables, moved("3", { queuedAt: NOW + DAY }), moved("4", { queuedAt: NOW + SECOND }));
+    tables.keepMessages([message("5", { queuedAt: NOW })]);
+    expect(deliverAll(tables)).toEqual(["1", "2", "3", "4", "5"]);
+  });
+
+  test("of what a manager kept before it knew others stays", () => {
+    const { tables, database } = openTables();
+    tables.keepMessages([message("b"), message("a"), message("c", { queuedAt: NOW + 1 })]);
+    asInVersion1(database);
+    migrate(database);
+    const reopened = reopen(database);
+    keep(reopened, moved("d", { queuedAt: NOW }));
+    expect(deliverAll(reopened)).toEqual(["b", "a", "c", "d"]);
+  });
+});
+
+function asInVersion1(database: DatabaseSync): void {
+  database.exec(`
+    DROP INDEX pending_messages;
+    CREATE INDEX pending_messages ON messages (vm_id, sequence) WHERE settled_at IS NULL;
+    DROP TABLE moved_messages;
+    ALTER TABLE messages DROP COLUMN ordered_at;
+    ALTER TABLE messages DROP COLUMN moving_at;
+    PRAGMA user_version = 1;
+  `);
+}
