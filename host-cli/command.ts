@@ -2,6 +2,7 @@
 import type { Role } from "../shared/api/schemas.ts";
 import type { Condition, RevisionArgument } from "../shared/cli/arguments.ts";
 import type { EntryAttributes, ValueSource } from "../shared/cli/value-sources.ts";
+import type { AttachCommand, ChannelXmlCommand } from "./attach-command.ts";
 import type { BootstrapCommand } from "./bootstrap-command.ts";
 import type { EventCommand } from "./event-command.ts";
 import type { CheckCommand, MonitorCommand, MonitorTableCommand } from "./monitor-command.ts";
@@ -52,13 +53,18 @@ export interface SendingOptions {
   log: boolean;
 }
 
+interface ChangeCommand extends CommonOptions {
+  sending: SendingOptions;
+  /** The id of a message that was sent before and is sent again; a new one has a new id. */
+  messageId: string | undefined;
+}
+
 /** Sets all of the keys or none. */
-export interface SetCommand extends CommonOptions {
+export interface SetCommand extends ChangeCommand {
   name: "set";
   values: ValueSource[];
   attributes: EntryAttributes;
   condition: Condition;
-  sending: SendingOptions;
   waitAck: boolean;
 }
 
@@ -67,16 +73,14 @@ export interface GetCommand extends CommonOptions {
   key: string;
 }
 
-export interface DeleteCommand extends CommonOptions {
+export interface DeleteCommand extends ChangeCommand {
   name: "delete";
   keys: string[];
   condition: Omit<Condition, "ifAbsent">;
-  sending: SendingOptions;
 }
 
-export interface ClearCommand extends CommonOptions {
+export interface ClearCommand extends ChangeCommand {
   name: "clear";
-  sending: SendingOptions;
 }
 
 export interface ListCommand extends CommonOptions {
@@ -116,6 +120,8 @@ export interface FleetCommand extends CommonOptions {
 export interface VmsCommand extends CommonOptions {
   name: "vms";
   pattern: string | undefined;
+  /** Those of all managers that share a broker with the one that is asked. */
+  everywhere: boolean;
 }
 
 export interface MessagesCommand extends CommonOptions {
@@ -207,4 +213,7 @@ export type ManagerCommand =
   | MonitorTableCommand
   | EventCommand;
 
-export type Command = VmCommand | ManagerCommand;
+/** Asks libvirt, or nobody. */
+export type LibvirtCommand = AttachCommand | ChannelXmlCommand;
+
+export type Command = VmCommand | ManagerCommand | LibvirtCommand;

@@ -63,6 +63,8 @@ export interface Guest extends AsyncDisposable {
   readonly name: string;
   /** Nobody else can use the VM's channel meanwhile. */
   readonly isExclusive: boolean;
+  /** What became of a message can be asked for later. */
+  readonly keepsReceipts: boolean;
 
   get(key: string): Promise<Answered<Result<"get">>>;
   /** All entries with the prefix, true for one revision. */

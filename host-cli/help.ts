@@ -18,16 +18,18 @@ const EXAMPLES = `Examples:
   vmmessage wait com.example.ready -v web1 --timeout 5m
   vmmessage watch -v web1 --json
   vmmessage -v web1 -k job -V 42 --wait-ack --timeout 1h      till a program in the guest acknowledges it
+  vmmessage -v web1 -k job -V 42 --message-id 0123456789abcdef0123456789abcdef    again: it has one effect
   vmmessage bootstrap -v web1 --file web1.yaml                a whole set of keys; follows how the guest configures itself
   vmmessage doctor -v web1                                    what is missing when nothing answers
   vmmessage check -v web1 --cpu 80,90 --disk 85,95            for Nagios: one line, and exit codes of its own
+  vmmessage attach -v web1                                    gives a libvirt domain its channel
 
 Through a manager (vmmessaged):
   vmmessage -v 'web*' -k com.example.role -V frontend         many VMs, one line for each
   vmmessage --vms-from racks.txt -q com.example.ready --json
   vmmessage -v web1 -k job -V 42 --expires 1h                 waits for a VM that is away, an hour at most
   vmmessage -u admin -p - -h manager.example.com -v web1 -q com.example.ready
-  vmmessage vms
+  vmmessage vms                                               with --everywhere those of all hosts
   vmmessage monitor                                           how the guests are, those with problems first
 
 Events:
@@ -58,7 +60,10 @@ Who asks the manager, the first that is given:
 export const COMMAND_EXAMPLES: Readonly<Record<string, string>> = {
   vms: `Examples:
   vmmessage vms
-  vmmessage vms 'web*' --json`,
+  vmmessage vms 'web*' --json
+  vmmessage vms --everywhere                                  of all hosts whose managers share a broker
+
+Exit code 7 when a manager of another host did not answer; the others' VMs are listed.`,
   check: `Examples:
   vmmessage check -v web1                                     whether it answers, and is healthy
   vmmessage check -v web1 --cpu 90 --memory 80,90             critical; warning and critical
@@ -92,6 +97,15 @@ The file, in YAML (or JSON); a relative path in it is relative to it:
 All keys are set at once, and with them org.vmmessage.commit: the guest's vmmessage-bootstrap runs its modules then,
 and shows how they fare. Secrets that are asked for are lines of the standard input where there is no terminal.
 Exit codes: 0 when the run succeeded, 2 when it or one of its modules failed, 11 when no end of it was seen in time.`,
+  attach: `Examples:
+  vmmessage attach -v web1                                    adds the channel to its definition, and shows the change
+  vmmessage attach -v web1 --print-diff                       shows it only
+  vmmessage attach -v web1 --update                           plugs it into the running VM too
+  vmmessage attach -v web1 -c qemu+ssh://hv2/system
+  vmmessage attach --print-xml                                the XML to paste; asks no libvirt
+
+It asks libvirt on this host, and no manager. A VM that has the channel stays as it is. One that runs gets it with
+--update, or when it was shut down and is started again; a reboot inside the guest is not enough.`,
   monitor: `Examples:
   vmmessage monitor
   vmmessage monitor -v web1
@@ -117,7 +131,10 @@ Exit codes: 0 when the run succeeded, 2 when it or one of its modules failed, 11
   vmmessage events --category AlertEvent --limit 20
   vmmessage events --type 'KEY.*' --prefix com.example. --values --json
   vmmessage events --since 0123456789abcdef:42                all after the one with this cursor
-  vmmessage events --types                                    what there is to hear of; asks no manager`,
+  vmmessage events --types                                    what there is to hear of; asks no manager
+
+With one VM, they are of the log of the manager that has it, on whatever host; with several, with a pattern and
+without -v, of the log of this host's manager.`,
   notify: `Examples:
   vmmessage notify add -v web1 --notify-file queues --vm-id 22
   vmmessage notify list -v web1

@@ -21,6 +21,7 @@ import type {
   UserProperties,
   VmCommand,
 } from "./command.ts";
+import { attachCommand } from "./attach-arguments.ts";
 import { bootstrapCommand } from "./bootstrap-arguments.ts";
 import { doorChoice, loginOptions, type Surroundings } from "./door-arguments.ts";
 import {
@@ -41,7 +42,7 @@ export type { Surroundings } from "./door-arguments.ts";
 export type Parsed = { type: "command"; command: Command } | { type: "text"; text: string };
 
 type VmCommandWord = VmCommand["name"];
-type ManagerCommandWord = Exclude<CommandWord, VmCommandWord | EventCommandWord>;
+type ManagerCommandWord = Exclude<CommandWord, VmCommandWord | EventCommandWord | "attach">;
 
 const VM_COMMANDS: readonly string[] = [
   "set",
@@ -72,6 +73,7 @@ const BELONGS_TO: [option: keyof Options, flag: string, commands: CommandWord[]]
   ["ifRevision", "--if-revision", ["set", "delete"]],
   ["expires", "--expires", CHANGES],
   ["log", "--log", CHANGES],
+  ["messageId", "--message-id", CHANGES],
   ["waitAck", "--wait-ack", ["set", "receipt"]],
   ["since", "--since", ["watch", "events"]],
   ["all", "--all", FLEET_COMMANDS],
@@ -119,6 +121,7 @@ function toCommand(words: Words, options: Options, surroundings: Surroundings): 
   }
   const common = commonOptions(options, surroundings, fleet === undefined);
   assertOneReader(words, options);
+  if (word === "attach") return attachCommand(words.own, options, common);
   if (isEventCommand(word)) {
     assertManager(word, common);
     return eventCommand(word, words, options, common);
@@ -139,18 +142,18 @@ function isVmCommand(word: CommandWord): word is VmCommandWord {
 
 function vmCommand(name: VmCommandWord, words: Words, options: Options, common: CommonOptions): VmCommand {
   const [first = ""] = words.operands;
-  const sending = sendingOptions(options);
+  const change = { sending: sendingOptions(options), messageId: options.messageId };
   switch (name) {
     case "set":
-      return { ...common, name, ...setOptions(words, options), sending };
+      return { ...common, name, ...setOptions(words, options), ...change };
     case "get":
       return { ...common, name, key: checkedKey(options.query ?? first) };
     case "delete": {
       const keys = distinctKeys(words.operands);
-      return { ...common, name, keys, condition: revisionCondition(options.ifRevision), sending };
+      return { ...common, name, keys, condition: revisionCondition(options.ifRevision), ...change };
     }
     case "clear":
-      return { ...common, name, sending };
+      return { ...common, name, ...change };
     case "list":
       return { ...common, name, prefix: first };
     case "watch":
@@ -181,7 +184,7 @@ function managerCommand(
   assertManager(word, common);
   switch (word) {
     case "vms":
-      return { ...common, name: "vms", pattern: operands[0] };
+      return { ...common, name: "vms", pattern: operands[0], everywhere: own.everywhere === true };
     case "forget":
       return { ...common, name: "forget", vm: neededVm(common) };
     case "messages": {

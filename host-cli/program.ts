@@ -4,6 +4,7 @@ import { duration, keyAndFile, revision, timeout } from "../shared/cli/arguments
 import { usageError } from "../shared/cli/failure.ts";
 import { version } from "../shared/version.ts";
 import { adderTo, count, group, limitOption, several } from "./adding-commands.ts";
+import { addAttachCommand } from "./attach-program.ts";
 import { addBootstrapCommand } from "./bootstrap-program.ts";
 import { addEventCommands } from "./event-program.ts";
 import { DESCRIPTION, HELP_AFTER, USAGE } from "./help.ts";
@@ -49,7 +50,7 @@ function addTargetOptions(program: Program): void {
     .option("--vms-from <file>", "the VMs that a file names, one a line; - is the standard input")
     .option("--socket <path>", "the Unix socket of its channel")
     .option("--socket-dir <dir>", "a directory with a socket for each VM")
-    .option("--connect <uri>", "libvirt's connection URI, as virsh -c takes it");
+    .option("-c, --connect <uri>", "libvirt's connection URI, as virsh -c takes it");
 }
 
 function addManagerOptions(program: Program): void {
@@ -92,6 +93,11 @@ function addMessageOptions(program: Program, words: Words, namesSecrets: boolean
     .option("--if-revision <[epoch:]n>", "only if the keys did not change after this revision", revision)
     .option("--expires <duration>", "do not deliver the message later than this (manager only)", duration)
     .option("--log", "write the values to the manager's audit log (manager only)")
+    .option(
+      "--message-id <id>",
+      "send again what was unconfirmed: with the same id and the same change it has one effect",
+      messageId,
+    )
     .option("--wait-ack", "wait until a program in the guest acknowledges the message");
 }
 
@@ -103,7 +109,7 @@ function addAnswerOptions(program: Program): void {
     .option("--since <[epoch:]n>", "watch: go on after this revision; events: after this cursor", revision)
     .option(
       "--timeout <duration>",
-      "give up after this time (default: 10 s; wait, --wait-ack, many VMs: 60 s; bootstrap: 10 m)",
+      "give up after this time (default: 10 s; wait, --wait-ack, many VMs, attach: 60 s; bootstrap: 10 m)",
       timeout,
     );
 }
@@ -123,12 +129,16 @@ function addVmCommands(program: Program, words: Words): void {
   command("doctor", "", "find out why a VM does not answer");
   addBootstrapCommand(program, words);
   addCheckCommand(program, words);
+  addAttachCommand(program, words);
 }
 
 function addManagerCommands(program: Program, words: Words): void {
   const command = adderTo(program, words);
   program.commandsGroup("Commands of the manager:");
-  command("vms", "[pattern]", "the VMs that the manager knows, as a table");
+  command("vms", "[pattern]", "the VMs that the manager knows, as a table").option(
+    "--everywhere",
+    "those of all managers that share its broker",
+  );
   command("forget", "", "forget a VM that is gone for good, with all that is kept for it");
   command("messages", "", "what was sent to a VM and became of it, the newest first")
     .option("--received", "what came from the VM instead")
@@ -180,6 +190,12 @@ function fingerprint(text: string): string {
     throw new InvalidArgumentError("it is not the SHA-256 of a certificate: 64 hexadecimal digits");
   }
   return digits;
+}
+
+/** As the protocol's schema has it, which takes longer to load than to parse a command line. */
+function messageId(text: string): string {
+  if (/^[A-Za-z0-9._:-]{1,64}$/.test(text)) return text;
+  throw new InvalidArgumentError("it is not a message's id: 1 to 64 of A-Z a-z 0-9 . _ : -");
 }
 
 function fromInput(text: string): true {

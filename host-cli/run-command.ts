@@ -29,6 +29,11 @@ export async function runCommand(command: Exclude<Command, CheckCommand>, contex
       return (await import("./commands/doctor.ts")).doctor(command, context);
     case "bootstrap":
       return (await besides(() => import("./commands/bootstrap.ts"))).bootstrap(command, context);
+    case "attach":
+      return (await import("./commands/attach.ts")).attach(command, context);
+    case "channel xml":
+      (await import("./commands/attach.ts")).printChannelXml(command, context);
+      return;
     case "fleet":
       return (await import("./commands/fleet.ts")).fleet(command, context);
     case "vms":

@@ -34,6 +34,7 @@ export interface Options {
   expires?: number;
   log?: true;
   waitAck?: true;
+  messageId?: string;
   since?: RevisionArgument;
 }
 
@@ -84,8 +85,18 @@ interface BootstrapOptions {
   commit?: string;
 }
 
+/** Those of the command about a domain's channel. */
+interface AttachOptions {
+  update?: true;
+  confirm?: true;
+  printDiff?: true;
+  printXml?: true;
+  define?: true;
+}
+
 /** The options of single commands. */
-export interface OwnOptions extends EventOptions, HealthOptions, BootstrapOptions {
+export interface OwnOptions extends EventOptions, HealthOptions, BootstrapOptions, AttachOptions {
+  everywhere?: true;
   received?: true;
   limit?: number;
   before?: number;
@@ -113,6 +124,7 @@ export type CommandWord =
   | "doctor"
   | "check"
   | "bootstrap"
+  | "attach"
   | "vms"
   | "forget"
   | "messages"

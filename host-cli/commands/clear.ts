@@ -4,15 +4,15 @@ import type { Context } from "../context.ts";
 import { openGuest } from "../open-guest.ts";
 import { sentFacts } from "../sent.ts";
 import { sentences, Transcript } from "../transcript.ts";
+import { rethrowWithRetry } from "../unconfirmed.ts";
 
 /** `clear`: deletes all keys. */
 export async function clear(command: ClearCommand, context: Context): Promise<void> {
-  const { sending, style } = command;
+  const { sending, style, messageId = newMessageId() } = command;
   const transcript = new Transcript(context.output, style);
   await using guest = await openGuest(command, context, transcript, { sending });
   transcript.say("Deleting all keys.");
-  const messageId = newMessageId();
-  const sent = await guest.send("clear", { messageId }, sending);
+  const sent = await guest.send("clear", { messageId }, sending).catch(rethrowWithRetry(guest, messageId));
   if (sent.result === undefined) transcript.say(sentences.queued);
   else transcript.say(deletedInWords(sent.result));
   if (style === "json") context.output.json(sentFacts(guest.name, messageId, sent));

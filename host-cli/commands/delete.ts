@@ -5,15 +5,17 @@ import type { Context } from "../context.ts";
 import { openGuest } from "../open-guest.ts";
 import { sentFacts } from "../sent.ts";
 import { sentences, Transcript } from "../transcript.ts";
+import { rethrowWithRetry } from "../unconfirmed.ts";
 
 /** `delete KEY...`: those that are there. When none is, the answer is `no-such-key`. */
 export async function deleteKeys(command: DeleteCommand, context: Context): Promise<void> {
-  const { keys, condition, sending, style } = command;
+  const { keys, condition, sending, style, messageId = newMessageId() } = command;
   const transcript = new Transcript(context.output, style);
   await using guest = await openGuest(command, context, transcript, { sending });
   transcript.say(keys.length === 1 ? "Deleting key." : "Deleting keys.");
-  const messageId = newMessageId();
-  const sent = await guest.send("delete", { messageId, keys, ...condition }, sending);
+  const sent = await guest
+    .send("delete", { messageId, keys, ...condition }, sending)
+    .catch(rethrowWithRetry(guest, messageId));
   if (sent.result === undefined) transcript.say(sentences.queued);
   else tell(transcript, guest.name, keys, sent.result.deleted);
   if (style === "json") context.output.json(sentFacts(guest.name, messageId, sent));

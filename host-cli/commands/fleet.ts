@@ -15,27 +15,29 @@ import type { Manager } from "../managed/manager.ts";
 import { openNeededManager } from "../managed/open-manager.ts";
 import { sendingFields } from "../managed/sending.ts";
 import { selectVms } from "../managed/select-vms.ts";
+import { canBeSentAgain, retryInWords } from "../unconfirmed.ts";
 
 type Request = FleetRequest["request"];
+type ChangingCommand = Extract<FleetRequestCommand, { messageId: unknown }>;
 
 /** One request for many VMs, whose results are told as they come. */
 export async function fleet(command: FleetCommand, context: Context): Promise<void> {
   const { request, style } = command;
   const vms = await selectVms(command.vms, context);
-  const messageId = newMessageId();
+  const messageId = (isChange(request) ? request.messageId : undefined) ?? newMessageId();
   const body: FleetRequest = { vms, request: await requestOf(request, messageId, context) };
   using manager = await openNeededManager(command, context, { lasts: "wait" });
   using report = new FleetReport(request, style, context);
-  const outcome = new Outcome(isChange(request));
+  const outcome = new Outcome(isChange(request) ? messageId : undefined);
   try {
     await follow(manager, body, outcome, report);
   } catch (error) {
     report.close();
-    const unknown = outcome.unknownInWords(messageId);
+    const unknown = outcome.unknownInWords();
     if (error instanceof Interruption && unknown !== undefined) context.output.note(`interrupted; ${unknown}`);
-    throw error instanceof ManagerLostError ? outcome.lost(error, messageId) : error;
+    throw error instanceof ManagerLostError ? outcome.lost(error) : error;
   }
-  report.finish(outcome.summary, isChange(request) ? messageId : undefined);
+  report.finish(outcome.summary, outcome.messageId);
   outcome.assertDone();
 }
 
@@ -64,21 +66,25 @@ async function follow(manager: Manager, body: FleetRequest, outcome: Outcome, re
 
 /** What became of the whole. */
 class Outcome {
-  readonly #isChange: boolean;
+  /** Of the change for all of them, from which each VM's own is made; undefined for a question. */
+  readonly messageId: string | undefined;
   readonly #codes = new Set<ErrorCode>();
   #results = 0;
+  /** Of some VM it is not known whether it was done. */
+  #isUnconfirmed = false;
   /** How many VMs there are; undefined till the manager has said so. */
   total: number | undefined;
   summary: FleetSummary = { vms: 0, done: 0, queued: 0, failed: 0 };
 
-  constructor(isChange: boolean) {
-    this.#isChange = isChange;
+  constructor(messageId: string | undefined) {
+    this.messageId = messageId;
   }
 
   take(result: FleetResult): void {
     this.#results += 1;
     const failure = failureOf(result);
     if (failure !== undefined) this.#codes.add(failure.code);
+    this.#isUnconfirmed ||= canBeSentAgain(failure);
   }
 
   /** Throws CommandError: `partial` when some failed, and when all did for the same reason, that one. */
@@ -87,28 +93,38 @@ class Outcome {
     if (failed === 0) return;
     const [code = "failed"] = this.#codes;
     const isSame = failed === vms && this.#codes.size === 1;
-    throw new CommandError(isSame ? code : "partial", `${failed} of ${vms} VMs failed`, { ...this.summary });
+    const message = `${failed} of ${vms} VMs failed${this.#isUnconfirmed ? this.#retry : ""}`;
+    const details = { ...this.summary, ...(this.#isUnconfirmed && { messageId: this.messageId }) };
+    throw new CommandError(isSame ? code : "partial", message, details);
   }
 
   /** For whom it is not known what happened; undefined before anything was sent. */
-  unknownInWords(messageId: string): string | undefined {
+  unknownInWords(): string | undefined {
     if (this.total === undefined) return undefined;
     const answered = `${this.#results} of ${this.total} VMs have answered`;
-    if (!this.#isChange) return answered;
-    return `${answered}; for the others it is not known whether the message ${messageId} reached them`;
+    if (this.messageId === undefined) return answered;
+    return `${answered}; for the others it is not known whether the message ${this.messageId} reached them${this.#retry}`;
   }
 
-  lost(error: ManagerLostError, messageId: string): CommandError {
-    const unknown = this.unknownInWords(messageId);
-    const code = this.#isChange && error.wasSent ? "unconfirmed" : "unreachable";
-    const message = unknown === undefined ? error.message : `${error.message}; ${unknown}`;
+  lost(error: ManagerLostError): CommandError {
+    const { messageId } = this;
+    const isUnconfirmed = messageId !== undefined && error.wasSent;
+    const unknown = this.unknownInWords();
+    const more = unknown !== undefined ? `; ${unknown}` : isUnconfirmed ? this.#retry : "";
     const details = { ...(this.total !== undefined && { vms: this.total }), answered: this.#results };
-    return new CommandError(code, message, { ...details, ...(this.#isChange && { messageId }) }, { cause: error });
+    const code = isUnconfirmed ? "unconfirmed" : "unreachable";
+    const message = `${error.message}${more}`;
+    return new CommandError(code, message, { ...details, ...(messageId && { messageId }) }, { cause: error });
+  }
+
+  /** What stands behind a sentence that leaves open whether a change was done. */
+  get #retry(): string {
+    return this.messageId === undefined ? "" : `; ${retryInWords(this.messageId)} at each VM`;
   }
 }
 
-function isChange({ name }: FleetRequestCommand): boolean {
-  return name === "set" || name === "delete" || name === "clear";
+function isChange(command: FleetRequestCommand): command is ChangingCommand {
+  return command.name === "set" || command.name === "delete" || command.name === "clear";
 }
 
 async function requestOf(command: FleetRequestCommand, messageId: string, context: Context): Promise<Request> {

@@ -16,20 +16,33 @@ export async function health(command: HealthCommand, context: Context): Promise<
   else for (const line of tableLines(["manager", manager.where], rows(found))) output.line(line);
 }
 
-function rows({ status, version, startedAt, inventory, links, messages, sinks }: Health): string[][] {
+function rows({ status, version, startedAt, inventory, links, messages, peers, sinks }: Health): string[][] {
   return [
     ["status", status],
     ["version", version],
     ["started", agoInWords(startedAt)],
     ...inventory.map(({ name, isConnected, reason, vms }) => {
-      const state = isConnected ? `${vms} VMs` : `not connected${reason === undefined ? "" : `: ${reason}`}`;
+      const state = isConnected ? vmsInWords(vms) : `not connected${reason === undefined ? "" : `: ${reason}`}`;
       return [name, state];
     }),
     ["links", counted(links)],
     ["messages", counted(messages)],
+    ...peersInWords(peers),
     ...sinks.configured.map((sink) => [sink.id, sinkInWords(sink)]),
     ["subscribed sinks", counted(sinks.subscribed)],
   ];
+}
+
+/** Where the managers on other hosts are met, and each of them. */
+function peersInWords(peers: Health["peers"]): string[][] {
+  if (peers === undefined) return [];
+  const { broker, state, reason, managers } = peers;
+  const found = managers.map(({ host, vms }) => ["", `${host}: ${vmsInWords(vms)}`]);
+  return [["other managers", `${state}${reason === undefined ? "" : `: ${reason}`} (${broker})`], ...found];
+}
+
+function vmsInWords(vms: number): string {
+  return vms === 1 ? "1 VM" : `${vms} VMs`;
 }
 
 /** `disconnected: connect ECONNREFUSED 192.0.2.1:5672; 12 waiting` */

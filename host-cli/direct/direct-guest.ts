@@ -44,6 +44,7 @@ export async function openDirectGuest({ command, context, transcript, expectatio
 
 class DirectGuest implements Guest {
   readonly isExclusive = true;
+  readonly keepsReceipts = false;
   readonly #agent: GreetedAgent;
   readonly #watching: { watch?: Watch };
   readonly #acknowledgement: Acknowledgement | undefined;

@@ -1,9 +1,8 @@
 /** Asks libvirt for a VM: its state and the socket of its channel. */
-import { CHANNEL_NAME } from "../../shared/channel-name.ts";
 import { CommandError, usageError } from "../../shared/cli/failure.ts";
 import { channelProblem, isOpenInGuest } from "../../shared/libvirt/channel-problem.ts";
 import { domainStatus } from "../../shared/libvirt/domain-state.ts";
-import { readDomain } from "../../shared/libvirt/domain-xml.ts";
+import { readNamedDomain } from "../../shared/libvirt/named-domain.ts";
 import { virsh, VirshMissingError } from "../../shared/libvirt/virsh.ts";
 import type { FoundVm } from "./find-vm.ts";
 
@@ -15,19 +14,7 @@ export async function findInLibvirt(name: string, uri: string | undefined, signa
   const [state, xml] = await Promise.all([ask("domstate"), ask("dumpxml")]).catch((error: unknown) => {
     throw error instanceof VirshMissingError ? otherWays(name) : error;
   });
-  const domain = readDomain(xml, CHANNEL_NAME);
-  if (domain === undefined) {
-    throw new CommandError("failed", `virsh dumpxml '${name}' printed no domain; does 'virsh list' work?`, details);
-  }
-  // virsh takes a name that is a number for the id of another domain.
-  if (domain.name !== name && domain.uuid !== name) {
-    throw new CommandError(
-      "failed",
-      `libvirt took '${name}' for the VM '${domain.name}'; name it by its UUID`,
-      details,
-    );
-  }
-  const { channel } = domain;
+  const { channel } = readNamedDomain(xml, name);
   const status = domainStatus(state.trim());
   const found: FoundVm = {
     name,

@@ -22,6 +22,9 @@ export async function diagnose(
   foundManager(report, manager, await report.check("manager", () => manager.read("health")));
   const vm = await report.check("VM", () => manager.read("showVm", { params: { vm: name } }));
   report.found(`'${vm.name}' (${vm.inventory}, on ${vm.host}): ${vm.status}, channel ${vm.channel ?? "none"}`);
+  if (vm.contestedBy !== undefined) {
+    report.note(`the manager on ${vm.contestedBy} has a VM with this UUID running, too; who asks elsewhere is refused`);
+  }
   if (vm.pending > 0) report.note(`${vm.pending} ${vm.pending === 1 ? "message waits" : "messages wait"} for it`);
   await report.check("link", () => linkOf(vm));
   report.found(`up since ${agoInWords(vm.link.since)}`);

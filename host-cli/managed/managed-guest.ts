@@ -73,6 +73,7 @@ function answerMs({ timeoutMs }: CommonOptions, lasts: Lasting): number {
 
 class ManagedGuest implements Guest {
   readonly isExclusive = false;
+  readonly keepsReceipts = true;
   readonly #manager: Manager;
   readonly #vm: VmSummary;
   readonly #context: Context;

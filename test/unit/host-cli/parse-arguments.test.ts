@@ -2,11 +2,14 @@ import { describe, expect, it } from "vitest";
 import type { Command } from "../../../host-cli/command.ts";
 import { isCheck, parseArguments, type Surroundings } from "../../../host-cli/parse-arguments.ts";
 import { CommandError } from "../../../shared/cli/failure.ts";
+import { messageId } from "../../../shared/protocol/message.ts";
 import { version } from "../../../shared/version.ts";
 
 const HERE: Surroundings = { hostname: "node7", environment: {} };
 
 const EPOCH = "0123456789abcdef";
+
+const ID = "0123456789abcdef0123456789abcdef";
 
 /** `vmmessage WORDS`, cut at the spaces. */
 function parse(words: string, surroundings = HERE): Command {
@@ -50,6 +53,11 @@ describe("a command line means", () => {
       "-v web1 -k a -V 1 --ttl 10m --secret --read-only --wait-ack",
       { attributes: { ttlMs: 600_000, secret: true, readOnly: true }, condition: {}, waitAck: true },
     ],
+    ["-v web1 -k a -V 1", { messageId: undefined }],
+    [`-v web1 -k a -V 1 --message-id ${ID}`, { name: "set", messageId: ID }],
+    [`--message-id ${ID} delete a -v web1`, { name: "delete", messageId: ID }],
+    ["clear -v web1 --direct --message-id job-1", { name: "clear", messageId: "job-1" }],
+    [`-v web* set a=1 --message-id ${ID}`, { name: "fleet", request: { name: "set", messageId: ID } }],
     ["-v web1 -k a -V 1 --if-absent", { condition: { ifAbsent: true }, attributes: {} }],
     ["-v web1 -k a -V 1 --if-revision 7", { condition: { ifRevision: 7 } }],
     [`-v web1 -k a -V 1 --if-revision ${EPOCH}:7`, { condition: { ifRevision: 7, ifEpoch: EPOCH } }],
@@ -77,7 +85,8 @@ describe("a command line means", () => {
     ["-v a -v b ping", { name: "fleet", vms: { names: ["a", "b"] }, request: { name: "ping" } }],
     ["clear --all", { name: "fleet", vms: { all: true }, request: { name: "clear" } }],
     ["--vms-from - delete a b", { name: "fleet", vms: { names: [], file: "-" }, request: { keys: ["a", "b"] } }],
-    ["vms", { name: "vms", pattern: undefined }],
+    ["vms", { name: "vms", pattern: undefined, everywhere: false }],
+    ["vms --everywhere web*", { name: "vms", pattern: "web*", everywhere: true }],
     ["vms web* --json", { name: "vms", pattern: "web*", style: "json" }],
     ["messages -v web1", { name: "messages", vm: "web1", direction: "sent", limit: undefined }],
     ["messages --received -v web1 --limit 5", { direction: "received", limit: 5 }],
@@ -300,6 +309,9 @@ describe("refused with a sentence that helps", () => {
     ["-v web1 list --ttl 5", "--ttl goes with set, not with list"],
     ["-v web1 list --if-revision 5", "--if-revision goes with set and delete, not with list"],
     ["-v web1 -q a --since 5", "--since goes with watch and events, not with get"],
+    ["-v web1 -q a --message-id m1", "--message-id goes with set, delete and clear, not with get"],
+    ["-v web1 clear --message-id", "argument missing"],
+    ["-v web1 clear --message-id ", "it is not a message's id: 1 to 64 of A-Z a-z 0-9 . _ : -"],
     ["-v web1 list --json --quiet", "--json and --quiet are two kinds of answer; give one of them"],
     ["-v web1 list --timeout 5x", "it is not a duration like 90, 10m, 2h or 7d"],
     ["-v web1 list --timeout 0", "it is not a duration"],
@@ -398,6 +410,16 @@ describe("refused with a sentence that helps", () => {
 
   it("an empty name of a VM", () => {
     expect(() => parseArguments(["ping", "-v", ""], HERE)).toThrow("cannot be empty");
+  });
+});
+
+describe("the id of a message", () => {
+  const ids = ["m", "Job.7_a:b-c", "-", "x".repeat(64), "x".repeat(65), "a b", "a/b", "ü", "a\n", ""];
+
+  it.each(ids)("'%s' is one where the protocol has it as one", (id) => {
+    const parsing = () => parseArguments(["clear", "-v", "web1", "--message-id", id], HERE);
+    if (messageId.safeParse(id).success) expect(parsing()).toMatchObject({ command: { messageId: id } });
+    else expect(parsing).toThrow("it is not a message's id");
   });
 });
 
