@@ -10,7 +10,7 @@ import { median } from "./statistics.ts";
 
 const RUNS = 80;
 const WARM_UP_RUNS = 3;
-const KEY = "bench.key";
+export const KEY = "bench.key";
 const VALUE = "x".repeat(100);
 
 export async function cliFigures(progress: Progress): Promise<Figure[]> {
@@ -35,7 +35,7 @@ export async function cliFigures(progress: Progress): Promise<Figure[]> {
 }
 
 /** Runs the commands in turn, and gives the median of each. */
-function medianMs<C extends string[][]>(commands: [...C], progress: Progress): { [I in keyof C]: number } {
+export function medianMs<C extends string[][]>(commands: [...C], progress: Progress): { [I in keyof C]: number } {
   const measured = commands.map((): number[] => []);
   for (let run = -WARM_UP_RUNS; run < RUNS; run++) {
     progress(`${Math.max(run, 0)} of ${RUNS} runs of each command`);
@@ -57,7 +57,8 @@ function wallTimeMs(command: string[]): number {
   return elapsedMs;
 }
 
-async function setKey(channelPath: string): Promise<void> {
+/** Sets KEY to a hundred bytes. */
+export async function setKey(channelPath: string): Promise<void> {
   const link = await AgentLink.open(channelPath);
   await link.roundTripMs("set", { messageId: newMessageId(), entries: [{ key: KEY, value: VALUE }] });
   await link.close();

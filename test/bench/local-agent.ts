@@ -1,5 +1,5 @@
 // The bundled programs on this machine, without a guest: an agent whose channel is a Unix socket.
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { buildBundles } from "../../scripts/build.ts";
@@ -13,12 +13,14 @@ export const childEnvironment: NodeJS.ProcessEnv = { ...process.env, NODE_EXTRA_
 
 /** A program that serves a socket, for as long as it is needed. */
 export class LocalServer implements AsyncDisposable {
+  readonly #child: ChildProcess;
   readonly #exited: Promise<unknown>;
   readonly #kill: () => void;
 
   private constructor(command: string[], env: NodeJS.ProcessEnv) {
     const [program = "", ...args] = command;
     const child = spawn(program, args, { env, stdio: "ignore" });
+    this.#child = child;
     this.#exited = once(child, "exit");
     this.#kill = (): void => void child.kill();
     process.once("exit", this.#kill);
@@ -34,6 +36,11 @@ export class LocalServer implements AsyncDisposable {
       );
     await waitFor(`the socket of ${command.join(" ")}`, isThere);
     return server;
+  }
+
+  get pid(): number {
+    if (this.#child.pid === undefined) throw new Error("the server did not start");
+    return this.#child.pid;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -13,23 +13,27 @@ const parts: Record<string, (progress: Progress) => Promise<Figure[]>> = {
   cli: async (progress) => (await import("./cli-start.ts")).cliFigures(progress),
   manager: async (progress) => (await import("./manager/figures.ts")).managerFigures(progress),
   events: async (progress) => (await import("./events/figures.ts")).eventsFigures(progress),
+  across: async (progress) => (await import("./across/figures.ts")).acrossFigures(progress),
   monitor: async (progress) => (await import("./monitor/figures.ts")).monitorFigures(progress),
+  packages: async (progress) => (await import("./packages/figures.ts")).packagesFigures(progress),
   codec: async () => (await import("./codec.ts")).codecFigures(),
 };
 
 const help = `usage: node test/bench/main.ts [PART...] [--json FILE]
 
-Measures the project against programs that do the same, and prints a table; all parts take half an hour.
+Measures the project against programs that do the same, and prints a table; all parts take fifty minutes.
 
 Parts:
-  vm      round trips host -> guest -> host in a virtual machine, against qemu-guest-agent and a C echo
-  idle    what the agent costs while it has nothing to do, and how soon it answers a host that comes
-  native  round trips over a Unix socket without a guest, against qemu-guest-agent and a Node echo
-  cli     whole runs of agent and vmmessage, against a bare Node
-  manager one manager with 1,000 simulated guests, against a bare program with as many sockets
-  events  events to a broker and to webhooks, against bare programs that publish and post the same
-  monitor how soon a guest that fails is told of, against Masakari's monitor, and how even its pings are
-  codec   encoding and decoding of messages, against JSON alone
+  vm       round trips host -> guest -> host in a virtual machine, against qemu-guest-agent and a C echo
+  idle     what the agent costs while it has nothing to do, and how soon it answers a host that comes
+  native   round trips over a Unix socket without a guest, against qemu-guest-agent and a Node echo
+  cli      whole runs of agent and vmmessage, against a bare Node
+  manager  one manager with 1,000 simulated guests, against a bare program with as many sockets
+  events   events to a broker and to webhooks, against bare programs that publish and post the same
+  across   queries and messages to VMs of other managers over a broker, against bare programs that ask and answer there
+  monitor  how soon a guest that fails is told of, against Masakari's monitor, and how even its pings are
+  packages executables and packages, built first: their start, size and memory, against the bundles under node
+  codec    encoding and decoding of messages, against JSON alone
 
 Options:
   --json FILE  write the figures to FILE as well

@@ -277,6 +277,10 @@ const exampleValues: Record<string, unknown> = {
   "monitor.recovery[].name": "example",
   "monitor.recovery[].vms": ["web*"],
   "monitor.recovery[].command": "example",
+  "peers.url": "amqps://example@example.com",
+  "peers.passwordFile": "/etc/example.password",
+  "peers.ca": "/etc/example.crt",
+  "peers.keyFile": "/etc/example.key",
 };
 
 /** Which members a sink has depends on its type: one of each, the first with no more than it needs. */
@@ -346,8 +350,9 @@ function whereRequiredIsGiven(rows: string[][], member: string): object {
   if (parent === SINK) return withMember({}, "events.sinks", exampleSinks.slice(0, 1));
   const commands = withMember({}, "events.commands", exampleValues["events.commands"]);
   const base = parent === "" || parent.endsWith("[]") ? commands : withMember(commands, parent, {});
+  const isAround = (outer: string): boolean => outer === parent || (outer !== "" && parent.startsWith(`${outer}.`));
   return rows
-    .filter(([other = "", text]) => text === "required" && parentOf(other) === parent)
+    .filter(([other = "", text]) => text === "required" && isAround(parentOf(other)))
     .reduce<object>((config, [other = ""]) => withMember(config, other, exampleValues[other]), base);
 }
 
@@ -413,12 +418,14 @@ test("docs/manager.md has every event of the log, and no other", () => {
   expect(documented.sort()).toEqual(loggedEvents());
 });
 
-/** As the manager's sources name them. */
+/** As the manager's sources name them, and what it shares with the agent as a service of systemd's. */
 function loggedEvents(): string[] {
-  const folder = join(root, "manager");
-  const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
+  const own = readdirSync(join(root, "manager"), { recursive: true, encoding: "utf8" }).filter((file) =>
+    file.endsWith(".ts"),
+  );
+  const files = [...own.map((file) => join("manager", file)), join("shared", "systemd-service.ts")];
   const events = files.flatMap((file) => {
-    const source = readFileSync(join(folder, file), "utf8");
+    const source = readFileSync(join(root, file), "utf8");
     return [...source.matchAll(/\blog(?:ger)?\.(?:info|warn|error)\(\s*"([a-z.-]+)"/g)].map(([, event = ""]) => event);
   });
   return [...new Set(events)].sort();

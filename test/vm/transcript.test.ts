@@ -151,9 +151,13 @@ describe("the host", () => {
   });
 
   test("that waits for an acknowledgement in vain says unconfirmed", async () => {
-    const { exitCode, stderr } = await vmmessage(guest, ["-k", "job", "-V", "42", "--wait-ack", "--timeout", "3"]);
+    const inVain = ["-k", "job", "-V", "42", "--message-id", "job-42", "--wait-ack", "--timeout", "3"];
+    const { exitCode, stderr } = await vmmessage(guest, inVain);
     expect(exitCode).toBe(11);
-    expect(stderr).toBe(`vmmessage: '${vm}' has the message, but nothing there acknowledged it: the time is up\n`);
+    expect(stderr).toBe(
+      `vmmessage: '${vm}' has the message, but nothing there acknowledged it: the time is up; ` +
+        "the same command with --message-id job-42 has one effect\n",
+    );
   });
 
   test("that watches sees what the guest changes", async () => {

@@ -28,6 +28,9 @@ const DIRECTORIES = [
   ...["/run/qmp", "/run/qemu", "/var/lib/bind", "/var/lib/vmmessage", "/var/log"],
 ];
 
+/** Where the manager's own programs may write. */
+const MANAGER_DIRECTORY = "/var/lib/vmmessage/manager";
+
 const MANAGER_CONFIG = "/etc/vmmessage/manager.json";
 
 /** libvirt's connection URI in the guides. */
@@ -62,7 +65,8 @@ export class GuideLab implements AsyncDisposable {
   static async open(options: LabOptions): Promise<GuideLab> {
     const lab = new GuideLab(await mkdtemp(join(tmpdir(), "guide-")), await AgentUnderTest.make(), options);
     try {
-      for (const directory of [...DIRECTORIES, "/bin"]) await mkdir(lab.path(directory), { recursive: true });
+      for (const directory of [...DIRECTORIES, MANAGER_DIRECTORY, "/bin"])
+        await mkdir(lab.path(directory), { recursive: true });
       lab.#machine = await lab.#defineMachine();
       await lab.#startVm();
     } catch (error) {

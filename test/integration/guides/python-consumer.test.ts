@@ -13,7 +13,7 @@ import { type Event, managerEvent } from "../../../manager/events/event.ts";
 import { routingKey } from "../../../manager/events/topic.ts";
 import { HOST, nextEvent, web2 } from "../../unit/manager/sinks/events.ts";
 import { RABBIT_HOOK_TIMEOUT_MS, RabbitUnderTest } from "../support/rabbitmq.ts";
-import { linksOf, play } from "./guide.ts";
+import { linksOf, play, wordsOf } from "./guide.ts";
 import { GuideLab, root } from "./lab.ts";
 
 const run = promisify(execFile);
@@ -36,7 +36,8 @@ test("the guide's commands print what it shows", { timeout: 240_000 }, async () 
       ["@127.0.0.1?", `@127.0.0.1:${rabbit.port}?`],
     ],
     standIns: {
-      rabbitmqctl: async (_lab, words) => {
+      rabbitmqctl: async (_lab, typed) => {
+        const words = await wordsOf(typed.join(" "));
         if (words[0] === "purge_queue") await untilFilled(words[1] ?? "");
         return rabbit.ctl(...words);
       },
@@ -99,6 +100,34 @@ describe("the consumer", () => {
     ]);
   });
 
+  test("takes the numbers of another host for no gap, when a VM moves there and back", async () => {
+    await read(ALL_OF_VMS);
+    await publish(numbered(7), numbered(8));
+    await publishFrom("hostb", numbered(1), numbered(2));
+    expect(await read(ALL_OF_VMS)).toEqual([
+      "web1: 7 VM.RUNNING 'Running'",
+      "web1: 8 VM.RUNNING 'Running'",
+      "web1: now told of by hostb, with numbers of its own",
+      "web1: 1 VM.RUNNING 'Running'",
+      "web1: 2 VM.RUNNING 'Running'",
+    ]);
+    await publish(numbered(9));
+    await publishFrom("hostb", numbered(4));
+    expect(await read(ALL_OF_VMS)).toEqual([
+      `web1: now told of by ${HOST}, with numbers of its own`,
+      "web1: 9 VM.RUNNING 'Running'",
+      "web1: now told of by hostb, with numbers of its own",
+      "web1: 3 is missing",
+      "web1: 4 VM.RUNNING 'Running'",
+    ]);
+  });
+
+  test("counts what a guest says with what its host's manager says of it", async () => {
+    await read(ALL_OF_VMS);
+    await publish(numbered(1), { ...numbered(2), source: "guest", type: "GUEST.READY" }, numbered(3));
+    expect((await read(ALL_OF_VMS)).map((line) => line.split(" ")[1])).toEqual(["1", "2", "3"]);
+  });
+
   test("says nothing of numbers that its bindings leave out", async () => {
     const binding = "*.*.VM-RUNNING.VirtualMachine.*";
     await read(binding);
@@ -109,7 +138,13 @@ describe("the consumer", () => {
   test("takes events of the manager too, and passes what is no event", async () => {
     await read("#");
     await withChannel(async (channel) => {
-      for (const body of ["no JSON", "[]", "{}", '{"id":"x","sequence":"y","data":{},"type":"z"}']) {
+      for (const body of [
+        "no JSON",
+        "[]",
+        "{}",
+        '{"id":"x","sequence":"1","data":{},"type":"z"}',
+        '{"id":"x","source":"//h/s","sequence":"y","data":{},"type":"z"}',
+      ]) {
         channel.publish(EXCHANGE, "a.b", Buffer.from(body));
       }
       await channel.waitForConfirms();
@@ -157,10 +192,15 @@ function numbered(sequence: number, vm?: typeof web2): Event {
   return nextEvent({ ...ofVm, id: randomUUID(), sequence, newState: "Running" });
 }
 
-async function publish(...events: Event[]): Promise<void> {
+function publish(...events: Event[]): Promise<void> {
+  return publishFrom(HOST, ...events);
+}
+
+/** As the manager of this host does. */
+async function publishFrom(host: string, ...events: Event[]): Promise<void> {
   await withChannel(async (channel) => {
     for (const event of events) {
-      const body = Buffer.from(JSON.stringify(cloudEvent(event, HOST)));
+      const body = Buffer.from(JSON.stringify(cloudEvent(event, host)));
       channel.publish(EXCHANGE, routingKey(event), body, { persistent: true, messageId: event.id });
     }
     await channel.waitForConfirms();

@@ -112,6 +112,13 @@ describe("a guest that does not play along", () => {
     });
   });
 
+  it.each([[SET], [["delete", "a"]], [["clear"]]])("and then it is said how %j is sent again", async (change) => {
+    await scriptedGuest(socket, {});
+    expect((await web1(...change)).stderr).toMatch(
+      /; it may or may not be done; the same command with --message-id [0-9a-f]{32} has one effect\n$/,
+    );
+  });
+
   it("that stops in the middle of a change: unconfirmed at once", async () => {
     await scriptedGuest(socket, { answer: (_, { socket: channel }) => void channel.destroy() });
     const outcome = await vmmessage(["--socket", socket, ...SET]);

@@ -10,7 +10,7 @@ import { vi } from "vitest";
 import type { NewMessage, Receipt, VmSummary } from "../../../shared/api/schemas.ts";
 
 /** The bundle, as it is shipped: scripts/test.ts builds it before this tier. */
-const program = join(import.meta.dirname, "..", "..", "..", "dist", "vmmessaged.js");
+const shippedProgram = join(import.meta.dirname, "..", "..", "..", "dist", "vmmessaged.js");
 
 export interface Answer<T = unknown> {
   status: number;
@@ -29,17 +29,31 @@ export interface Credentials {
   password: string;
 }
 
+/** How its process is started, where it is not as a child of the test's like any other. */
+export interface ManagerProcess {
+  /** What it is started by, as `nsenter --net ...`. */
+  wrapper?: readonly string[];
+  /** The bundle. */
+  program?: string;
+}
+
 export class ManagerUnderTest implements AsyncDisposable {
   readonly directory: string;
+  readonly #process: Required<ManagerProcess>;
   #child: ChildProcess | undefined;
 
-  private constructor(directory: string) {
+  private constructor(directory: string, { wrapper = [], program = shippedProgram }: ManagerProcess) {
     this.directory = directory;
+    this.#process = { wrapper, program };
   }
 
   /** @param config in addition to an inventory of one file with these VMs */
-  static async start(vms: readonly ListedVm[], config: object = {}): Promise<ManagerUnderTest> {
-    const manager = new ManagerUnderTest(await mkdtemp(join(tmpdir(), "vmm-manager-")));
+  static async start(
+    vms: readonly ListedVm[],
+    config: object = {},
+    how: ManagerProcess = {},
+  ): Promise<ManagerUnderTest> {
+    const manager = new ManagerUnderTest(await mkdtemp(join(tmpdir(), "vmm-manager-")), how);
     await manager.list(vms);
     await manager.configure(config);
     await manager.start();
@@ -94,7 +108,9 @@ export class ManagerUnderTest implements AsyncDisposable {
   /** Starts it and does not wait for anything. */
   async spawn(): Promise<void> {
     const log = await open(join(this.directory, "log"), "a");
-    this.#child = spawn(process.execPath, [program, ...this.runArguments], { stdio: ["ignore", log.fd, log.fd] });
+    const { wrapper, program } = this.#process;
+    const [first = "", ...rest] = [...wrapper, process.execPath, program, ...this.runArguments];
+    this.#child = spawn(first, rest, { stdio: ["ignore", log.fd, log.fd] });
     await log.close();
   }
 

@@ -1,8 +1,8 @@
 /**
- * A real RabbitMQ of its own: private directories, loopback and free ports only, its own epmd. It takes 10 to 40 s to start:
+ * A real RabbitMQ of its own: private directories, loopback (or a place of the test's) and free ports only, its own epmd. It takes 10 to 40 s to start:
  * one for all tests of a file.
  */
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { type ChildProcess, execFile, spawn, type StdioOptions } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, open, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -26,16 +26,35 @@ const run = promisify(execFile);
 /** For `beforeAll`: the broker's start, on a busy machine too. */
 export const RABBIT_HOOK_TIMEOUT_MS = START_TIMEOUT_MS + 30_000;
 
+/** Where it runs, and how it is looked at from here. */
+export interface RabbitPlace {
+  /** Where it listens: IPv4. */
+  address: string;
+  /** What its programs are started by, as `nsenter --net ...`. */
+  wrapper: readonly string[];
+  isListening(port: number): Promise<boolean>;
+  /** Whether clients are let in. */
+  isServing(port: number): Promise<boolean>;
+}
+
+const LOOPBACK: RabbitPlace = { address: "127.0.0.1", wrapper: [], isListening, isServing: letsGuestIn };
+
 export class RabbitUnderTest implements AsyncDisposable {
   readonly directory: string;
   readonly port: number;
+  readonly #place: RabbitPlace;
   readonly #distributionPort: number;
   readonly #epmdPort: number;
   #epmd: ChildProcess | undefined;
   #broker: ChildProcess | undefined;
 
-  private constructor(directory: string, [port, distributionPort, epmdPort]: [number, number, number]) {
+  private constructor(
+    directory: string,
+    place: RabbitPlace,
+    [port, distributionPort, epmdPort]: [number, number, number],
+  ) {
     this.directory = directory;
+    this.#place = place;
     this.port = port;
     this.#distributionPort = distributionPort;
     this.#epmdPort = epmdPort;
@@ -44,10 +63,11 @@ export class RabbitUnderTest implements AsyncDisposable {
   /**
    * Settles when a client has been let in.
    * @param config lines for its rabbitmq.conf
+   * @param place loopback, unless it is to be somewhere else
    */
-  static async start(config = ""): Promise<RabbitUnderTest> {
+  static async start(config = "", place = LOOPBACK): Promise<RabbitUnderTest> {
     const directory = await mkdtemp(join(tmpdir(), "rmq-"));
-    const rabbit = new RabbitUnderTest(directory, [await freePort(), await freePort(), await freePort()]);
+    const rabbit = new RabbitUnderTest(directory, place, [await freePort(), await freePort(), await freePort()]);
     await writeFile(join(directory, "rabbitmq.conf"), `${config}\n`);
     await writeFile(join(directory, "enabled_plugins"), "[].\n");
     try {
@@ -60,7 +80,7 @@ export class RabbitUnderTest implements AsyncDisposable {
     return rabbit;
   }
 
-  /** Of the user `guest`. */
+  /** Of the user `guest`, on loopback. */
   get url(): string {
     return `amqp://guest:guest@127.0.0.1:${this.port}`;
   }
@@ -75,18 +95,15 @@ export class RabbitUnderTest implements AsyncDisposable {
   async restart(): Promise<void> {
     await this.kill9();
     const log = await open(join(this.directory, "broker.log"), "a");
-    this.#broker = spawn("setpriv", ["--pdeathsig=KILL", join(PROGRAMS, "rabbitmq-server")], {
-      env: this.#environment,
-      stdio: ["ignore", log.fd, log.fd],
-    });
+    this.#broker = this.#spawn([join(PROGRAMS, "rabbitmq-server")], ["ignore", log.fd, log.fd]);
     await log.close();
-    await until(() => this.#letsIn(), START_TIMEOUT_MS);
+    await until(() => this.#isServing(), START_TIMEOUT_MS);
   }
 
   /** Ends it as a power failure of its machine would; settles when nobody listens on its port. */
   async kill9(): Promise<void> {
     await killed(this.#broker);
-    await until(async () => !(await isListening(this.port)), PORT_TIMEOUT_MS);
+    await until(async () => !(await this.#place.isListening(this.port)), PORT_TIMEOUT_MS);
   }
 
   /** It stands still when this settles: connections stay, and nothing is answered. */
@@ -102,9 +119,9 @@ export class RabbitUnderTest implements AsyncDisposable {
 
   /** rabbitmqctl, which takes seconds. Answers what it prints. */
   async ctl(...args: string[]): Promise<string> {
-    const command = ["--node", this.#nodeName, "--quiet", ...args];
-    const options = { env: this.#environment, timeout: CTL_TIMEOUT_MS };
-    const { stdout } = await run(join(PROGRAMS, "rabbitmqctl"), command, options);
+    const ctl = [join(PROGRAMS, "rabbitmqctl"), "--node", this.#nodeName, "--quiet", ...args];
+    const [program = "", ...command] = [...this.#place.wrapper, ...ctl];
+    const { stdout } = await run(program, command, { env: this.#environment, timeout: CTL_TIMEOUT_MS });
     return stdout.trim();
   }
 
@@ -141,7 +158,7 @@ export class RabbitUnderTest implements AsyncDisposable {
       RABBITMQ_LOG_BASE: join(directory, "log"),
       RABBITMQ_PID_FILE: join(directory, "broker.pid"),
       RABBITMQ_NODENAME: this.#nodeName,
-      RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
+      RABBITMQ_NODE_IP_ADDRESS: this.#place.address,
       RABBITMQ_NODE_PORT: String(this.port),
       RABBITMQ_DIST_PORT: String(this.#distributionPort),
       /** Runs Erlang in place of the start script: the process that we started is the broker. */
@@ -155,19 +172,27 @@ export class RabbitUnderTest implements AsyncDisposable {
 
   /** As our own child: the one that Erlang would start goes on when the broker is gone. */
   async #startEpmd(): Promise<void> {
-    const epmd = ["epmd", "-address", "127.0.0.1", "-port", String(this.#epmdPort)];
-    this.#epmd = spawn("setpriv", ["--pdeathsig=KILL", ...epmd], { env: this.#environment, stdio: "ignore" });
-    await until(() => isListening(this.#epmdPort), PORT_TIMEOUT_MS);
+    this.#epmd = this.#spawn(["epmd", "-address", "127.0.0.1", "-port", String(this.#epmdPort)], "ignore");
+    await until(() => this.#place.isListening(this.#epmdPort), PORT_TIMEOUT_MS);
   }
 
-  async #letsIn(): Promise<boolean> {
+  #spawn(command: readonly string[], stdio: StdioOptions): ChildProcess {
+    const args = ["--pdeathsig=KILL", ...this.#place.wrapper, ...command];
+    return spawn("setpriv", args, { env: this.#environment, stdio });
+  }
+
+  async #isServing(): Promise<boolean> {
     if (this.#broker?.exitCode !== null) throw new Error(`RabbitMQ ended; ${this.directory}/broker.log says why`);
-    try {
-      await (await amqp.connect(this.url, { timeout: 5_000 })).close();
-      return true;
-    } catch {
-      return false;
-    }
+    return this.#place.isServing(this.port);
+  }
+}
+
+async function letsGuestIn(port: number): Promise<boolean> {
+  try {
+    await (await amqp.connect(`amqp://guest:guest@127.0.0.1:${port}`, { timeout: 5_000 })).close();
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -1,4 +1,4 @@
-// A guest as users have them: Debian with systemd, in which the agent runs from its packaged units.
+// A guest as users have them: Debian with systemd, in which the agent runs from its packaged unit.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ensureDebianTree } from "../../../scripts/debian-image.ts";
@@ -13,8 +13,10 @@ import { buildDebianRootDisk, packagedUnits } from "./root-disk.ts";
 export interface DebianOptions extends Omit<GuestOptions, "agent" | "image"> {
   /** Lies there before the first boot. Paths without a leading slash and, on this merged-/usr system, below usr or etc. */
   files?: Record<string, { content: string | Buffer; mode: number }>;
-  /** What is enabled, of packaging/systemd or of `files`; the agent alone if left out. */
+  /** What is enabled, of packaging/systemd or of `files`; nothing if left out. The agent is started by its port. */
   units?: readonly string[];
+  /** Nothing of ours is there, nor Node; what `bundleDir` has is on /dev/vdb, mounted at /usr/lib/vmmessage at first. */
+  isClean?: boolean;
 }
 
 interface DebianParts extends GuestImage {
@@ -30,8 +32,8 @@ const kernelArgs = ["vmm_init=/sbin/init", "systemd.show_status=error"];
 
 /** Boots a Debian with a fresh root disk; ready means that qemu-ga answers, which is before all units are up. */
 export async function startDebianGuest(options: DebianOptions = {}): Promise<Guest> {
-  const { files = {}, units = ["vmmessage-agent.service"], log = console.error, ...others } = options;
-  const { tools, ...image } = await debianParts(log, options.bundleDir);
+  const { files = {}, units = [], isClean = false, log = console.error, ...others } = options;
+  const { tools, ...image } = await debianParts(log, { isClean, bundleDir: options.bundleDir });
   const tree: Tree = new Map();
   for (const [path, { content, mode }] of Object.entries(files)) tree.set(path, { type: "text", text: content, mode });
   for (const unit of units) await enable(unit, tree);
@@ -45,21 +47,27 @@ export async function startDebianGuest(options: DebianOptions = {}): Promise<Gue
   });
 }
 
-const parts = new Map<string | undefined, Promise<DebianParts>>();
+interface Kind {
+  isClean: boolean;
+  bundleDir: string | undefined;
+}
+
+const parts = new Map<string, Promise<DebianParts>>();
 
 /** Built once a process. */
-function debianParts(log: Log, bundleDir?: string): Promise<DebianParts> {
-  const building = parts.get(bundleDir) ?? buildParts(log, bundleDir);
-  parts.set(bundleDir, building);
+function debianParts(log: Log, kind: Kind): Promise<DebianParts> {
+  const name = JSON.stringify(kind);
+  const building = parts.get(name) ?? buildParts(log, kind);
+  parts.set(name, building);
   return building;
 }
 
-async function buildParts(log: Log, bundleDir?: string): Promise<DebianParts> {
+async function buildParts(log: Log, { isClean, bundleDir }: Kind): Promise<DebianParts> {
   const tools = await ensureGuestTools(log);
   return {
     tools,
     ...(await buildStart(tools)),
-    rootDisk: await buildDebianRootDisk(await ensureDebianTree(log)),
+    rootDisk: await buildDebianRootDisk(await ensureDebianTree(log), { isClean }),
     bundleDisk: await buildBundleDisk(bundleDir),
   };
 }

@@ -1,15 +1,22 @@
-// A Debian's /dev/vda: the packages' files, Node, and the agent's units as a package would install them, all of them off.
+// A Debian's /dev/vda: the packages' files, Node, and our units as packages would install them, none of them enabled.
 import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { runCommand } from "../harness/command.ts";
-import { cachedFile } from "../harness/image/cached-file.ts";
+import { cachedFile } from "../../../scripts/cached-file.ts";
 import { projectRoot } from "../harness/image/paths.ts";
 import { strippedNode } from "../harness/image/root-disk.ts";
 import { type Entry, hashTree, type Tree, writeTree } from "../harness/image/tree.ts";
 
 export const packagedUnits = join(projectRoot, "packaging", "systemd");
-const udevRules = join(projectRoot, "packaging", "udev");
+
+/** What of packaging/ goes where, as it is. */
+const packagedFolders = {
+  systemd: "usr/lib/systemd/system",
+  udev: "usr/lib/udev/rules.d",
+  sysusers: "usr/lib/sysusers.d",
+  tmpfiles: "usr/lib/tmpfiles.d",
+};
 
 /** As mke2fs reads it; the file is sparse. */
 const size = "2G";
@@ -54,10 +61,15 @@ function dropIn(service: string, lines: string[]): Record<string, string> {
   return { [`etc/systemd/system/${service}.service.d/test.conf`]: ["[Service]", ...lines, ""].join("\n") };
 }
 
+export interface RootDiskOptions {
+  /** Without anything of ours, and without Node: what packages are installed into. */
+  isClean?: boolean;
+}
+
 /** `debianTree` is the archive that scripts/debian-image.ts makes. Changes with it, with our units and with Node only. */
-export async function buildDebianRootDisk(debianTree: string): Promise<string> {
+export async function buildDebianRootDisk(debianTree: string, { isClean }: RootDiskOptions = {}): Promise<string> {
   if (process.getuid?.() !== 0) throw new Error("a Debian's disk is made by root only: its files have other owners");
-  const ours = await ourFiles();
+  const ours = isClean ? testSettings() : await ourFiles();
   const { mtimeMs } = await stat(debianTree);
   const hash = await hashTree(ours, `ext4 ${size} on ${basename(debianTree)} of ${mtimeMs}`);
   return cachedFile(`debian-${hash}.ext4`, async (target) => {
@@ -75,14 +87,24 @@ export async function buildDebianRootDisk(debianTree: string): Promise<string> {
 /** Everything that is laid over Debian's own files. */
 async function ourFiles(): Promise<Tree> {
   const tree: Tree = new Map<string, Entry>([
-    ["usr/lib/vmmessage", { type: "directory" }],
-    ["usr/bin/agent", { type: "link", to: "../lib/vmmessage/agent.js" }],
+    ...testSettings(),
+    ["usr/bin/vmmessage-agent", { type: "link", to: "../lib/vmmessage/agent.js" }],
+    ["usr/bin/agent", { type: "link", to: "vmmessage-agent" }],
+    ["usr/bin/vmmessage", { type: "link", to: "../lib/vmmessage/vmmessage.js" }],
+    ["usr/sbin/vmmessaged", { type: "link", to: "../lib/vmmessage/vmmessaged.js" }],
     ["usr/bin/node", { type: "copy", from: await strippedNode() }],
   ]);
+  for (const [folder, to] of Object.entries(packagedFolders)) {
+    await addPackaged(tree, join(projectRoot, "packaging", folder), to);
+  }
+  return tree;
+}
+
+/** What makes a guest for tests of a Debian; and where its second disk is mounted. */
+function testSettings(): Tree {
+  const tree: Tree = new Map<string, Entry>([["usr/lib/vmmessage", { type: "directory" }]]);
   for (const [path, text] of Object.entries(texts)) tree.set(path, { type: "text", text, mode: 0o644 });
   for (const unit of maskedUnits) tree.set(`etc/systemd/system/${unit}`, { type: "link", to: "/dev/null" });
-  await addPackaged(tree, packagedUnits, "usr/lib/systemd/system");
-  await addPackaged(tree, udevRules, "usr/lib/udev/rules.d");
   return tree;
 }
 

@@ -39,6 +39,34 @@ describe("vms", () => {
     expect(JSON.parse((await run(["vms", UUID, "--json"])).stdout)).toMatchObject({ vms: [{ name: "web1" }] });
   });
 
+  it("say who else has them", async () => {
+    const moved = vmSummary({ id: "u3", name: "db1", heldBy: "kvm2" });
+    const contested = vmSummary({ id: "u4", name: "db2", contestedBy: "kvm3" });
+    manager.script = { listVms: () => ({ vms: [moved, contested] }) };
+    const links = (await run(["vms"])).stdout.split("\n").map((line) => line.slice(15, 32).trimEnd());
+    expect(links).toEqual(["LINK", "at kvm2", "up, also on kvm3", ""]);
+  });
+
+  it("--everywhere are those of all managers; one that did not answer is told", async () => {
+    const managers = [
+      { host: "kvm1", id: "m1" },
+      { host: "kvm2", id: "m2", reason: "the manager on kvm2 did not answer within 8 s" },
+    ];
+    manager.script = { listVms: () => ({ vms: [vmSummary()], managers }) };
+    expect(await run(["vms", "--everywhere", "--quiet"])).toMatchObject({
+      code: 7,
+      stdout: "web1\n",
+      stderr:
+        "vmmessage: kvm2 did not answer: the manager on kvm2 did not answer within 8 s\n" +
+        "vmmessage: the list is without the VMs of 1 of 2 managers\n",
+    });
+    expect(manager.seen[0]?.query).toEqual({ everywhere: "true" });
+    const [list = ""] = (await run(["vms", "--everywhere", "--json"])).stdout.split("\n");
+    expect(JSON.parse(list)).toMatchObject({ vms: [{ name: "web1" }], managers });
+    manager.script = { listVms: () => ({ vms: [vmSummary()], managers: managers.slice(0, 1) }) };
+    expect(await run(["vms", "--everywhere", "--quiet"])).toMatchObject({ code: 0, stderr: "" });
+  });
+
   it("that match nothing are told", async () => {
     expect(await run(["vms", "x*"])).toMatchObject({ code: 0, stdout: "", stderr: "vmmessage: no VM matches 'x*'\n" });
   });
@@ -222,6 +250,14 @@ it("health tells what works", async () => {
       inventory: [{ name: "libvirt qemu:///system", isConnected: true, vms: 3 }],
       links: { up: 2, silent: 1, held: 0, down: 0, connecting: 0, off: 0 },
       messages: { queued: 0, delivered: 0, read: 0, acknowledged: 0, expired: 0, refused: 0 },
+      peers: {
+        broker: "amqps://vmm@broker/peers",
+        state: "connected",
+        managers: [
+          { host: "kvm2", id: "m2", vms: 20 },
+          { host: "kvm3", id: "m3", vms: 0 },
+        ],
+      },
       sinks: {
         configured: [
           { id: "config:main", state: "disconnected", reason: "ECONNREFUSED", backlog: 12, deadLetters: 1 },
@@ -239,6 +275,9 @@ it("health tells what works", async () => {
     "libvirt qemu:///system  3 VMs",
     "links                   2 up, 1 silent",
     "messages                none",
+    "other managers          connected (amqps://vmm@broker/peers)",
+    "                        kvm2: 20 VMs",
+    "                        kvm3: 0 VMs",
     "config:main             disconnected: ECONNREFUSED; 12 events behind, 1 dead letter",
     "config:ops              idle",
     "subscribed sinks        2 connected, 3 idle, 1 disabled",

@@ -244,7 +244,15 @@ test("a policy is no stray to the configuration's other sinks", async () => {
   const { events } = parseConfig({}, "test");
   const context = { host: "hv1", config: () => events } as SinkContext;
   const log = { info: () => undefined, warn: () => undefined, error: () => undefined };
-  const options = { store, dispatcher, context, log, rightsOf: () => undefined, lastPosition: () => 0 };
+  const options = {
+    store,
+    dispatcher,
+    context,
+    log,
+    rightsOf: () => undefined,
+    rightsOfOthers: () => undefined,
+    lastPosition: () => 0,
+  };
   const subscriptions = await Subscriptions.load(options);
   await subscriptions.apply(events);
   expect(await store.feedNames()).toEqual(["recovery:reset-hung"]);

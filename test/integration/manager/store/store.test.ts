@@ -77,7 +77,10 @@ describe("the store", () => {
 
   test("rejects a request that fails, and goes on", async () => {
     const store = await openTestStore(await temporaryDirectory());
-    await expect(store.settle("unknown", delivered, 0)).rejects.toMatchObject({ name: "CommandError", code: "failed" });
+    await expect(store.redeliver("unknown", undefined, 0)).rejects.toMatchObject({
+      name: "CommandError",
+      code: "failed",
+    });
     await expect(store.receipt("unknown")).resolves.toBeUndefined();
   });
 
@@ -101,7 +104,7 @@ describe("events", () => {
     const [step, lifecycle] = lifecycleStep(vm, "w");
     const kept = store.keepMessages([message("m")]).then(() => seen.push("kept"));
     const settled = store.settle("m", delivered, Date.now()).then(() => seen.push("settled"));
-    const failed = store.settle("unknown", delivered, 0).catch(() => seen.push("failed"));
+    const failed = store.redeliver("unknown", undefined, 0).catch(() => seen.push("failed"));
     const appended = store.appendEvents(step, lifecycle);
     await Promise.all([kept, settled, failed, appended]);
     expect(seen.filter((word) => / \d/.test(word))).toEqual([
