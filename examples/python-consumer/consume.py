@@ -3,7 +3,10 @@
 
 The queue is durable: what happens while nobody reads it waits there. The events are CloudEvents ("format": "cloudevents"
 of the manager's sink). Each has an id, the same however often it comes, and a `sequence`, which counts by one for each event of
-its VM. A number that was left out is an event that is missing, or one that the bindings do not select: only with bindings that
+its VM that this manager tells. A VM that moves to another host is told of by another manager, whose numbers are its own: the host
+is in the event's `source`, and numbers are compared with those of the same host and VM only.
+
+A number that was left out is an event that is missing, or one that the bindings do not select: only with bindings that
 select all events of a VM is a gap a loss, and only then it is reported.
 """
 
@@ -15,6 +18,7 @@ import re
 import sqlite3
 import sys
 import time
+import urllib.parse
 
 import pika
 
@@ -50,23 +54,36 @@ class Memory:
         self.database = sqlite3.connect(path)
         self.database.executescript(
             "CREATE TABLE IF NOT EXISTS seen (number INTEGER PRIMARY KEY AUTOINCREMENT, id UNIQUE);"
-            "CREATE TABLE IF NOT EXISTS vms (vm PRIMARY KEY, sequence);")
+            "CREATE TABLE IF NOT EXISTS sequences (vm, host, sequence, PRIMARY KEY (vm, host));"
+            "CREATE TABLE IF NOT EXISTS hosts (vm PRIMARY KEY, host);")
 
     def has(self, id):
         return self.database.execute("SELECT 1 FROM seen WHERE id = ?", (id,)).fetchone() is not None
 
-    def sequence_of(self, vm):
-        """The highest so far, or None."""
-        row = self.database.execute("SELECT sequence FROM vms WHERE vm = ?", (vm,)).fetchone()
+    def sequence_of(self, vm, host):
+        """The highest so far of what this host has told of the VM, or None."""
+        row = self.database.execute("SELECT sequence FROM sequences WHERE vm = ? AND host = ?", (vm, host)).fetchone()
         return row and row[0]
 
-    def note(self, id, vm, sequence):
+    def host_of(self, vm):
+        """Which told of it last, or None."""
+        row = self.database.execute("SELECT host FROM hosts WHERE vm = ?", (vm,)).fetchone()
+        return row and row[0]
+
+    def note(self, id, vm, host, sequence):
         with self.database:
             self.database.execute("INSERT INTO seen (id) VALUES (?)", (id,))
             self.database.execute("DELETE FROM seen WHERE number <= (SELECT max(number) FROM seen) - ?", (KEPT_IDS,))
             self.database.execute(
-                "INSERT INTO vms VALUES (?, ?) ON CONFLICT (vm) DO UPDATE SET sequence = max(sequence, excluded.sequence)",
-                (vm, sequence))
+                "INSERT INTO sequences VALUES (?, ?, ?)"
+                " ON CONFLICT (vm, host) DO UPDATE SET sequence = max(sequence, excluded.sequence)",
+                (vm, host, sequence))
+            self.database.execute("INSERT OR REPLACE INTO hosts VALUES (?, ?)", (vm, host))
+
+
+def host_in(source):
+    """`//hv1.example.com/management-server` or `//hv1.example.com/guest`: both are numbered by the manager of that host."""
+    return urllib.parse.unquote(urllib.parse.urlsplit(source).netloc)
 
 
 def gap(last, sequence):
@@ -87,16 +104,18 @@ def line(name, sequence, event, is_late):
 def handle(event, memory, reports_gaps):
     if memory.has(event["id"]):
         return
-    vm, sequence, data = event.get("subject", ""), int(event["sequence"]), event["data"]
-    name = data.get("resourceName", "the manager")
-    last = memory.sequence_of(vm)
+    vm, host, sequence = event.get("subject", ""), host_in(event["source"]), int(event["sequence"])
+    name = event["data"].get("resourceName", "the manager")
+    if vm != "" and memory.host_of(vm) not in (None, host):
+        print(f"{name}: now told of by {host}, with numbers of its own")
+    last = memory.sequence_of(vm, host)
     missing = gap(last, sequence) if reports_gaps else None
     if missing is not None:
         print(f"{name}: {missing}")
     print(line(name, sequence, event, is_late=last is not None and sequence <= last), flush=True)
     # Whoever is killed before this line does the work above again: what must not be done twice belongs into this
     # transaction, or has to be harmless the second time.
-    memory.note(event["id"], vm, sequence)
+    memory.note(event["id"], vm, host, sequence)
 
 
 def take(channel, delivery, body, memory, reports_gaps):
