@@ -5,11 +5,11 @@
 import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Log } from "../../shared/log.ts";
-import { AmqpConnection } from "../sinks/amqp-connection.ts";
-import { amqpReason } from "../sinks/amqp-failure.ts";
+import { AmqpConnection } from "../amqp/connection.ts";
+import { amqpReason } from "../amqp/failure.ts";
+import { topicExchange } from "../amqp/topology.ts";
+import type { ConnectionState } from "../connection-state.ts";
 import { AmqpSink, type AmqpSinkOptions } from "../sinks/amqp-sink.ts";
-import { topicExchange } from "../sinks/amqp-topology.ts";
-import type { SinkConnection } from "../sinks/sink.ts";
 import { Turns } from "../turns.ts";
 import type { EventBus, EventHandler, EventSubscription } from "./bus.ts";
 import type { Event } from "./event.ts";
@@ -56,7 +56,7 @@ export class AmqpEventBus implements EventBus<Event, ReceivedEvent> {
   }
 
   /** Of those who subscribe. */
-  connection(): SinkConnection {
+  connection(): ConnectionState {
     return this.#connection.state;
   }
 

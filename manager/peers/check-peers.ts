@@ -7,11 +7,11 @@ import { setTimeout as pause } from "node:timers/promises";
 import { within } from "../../shared/abort.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Log } from "../../shared/log.ts";
+import { configuredBroker } from "../amqp/configured-broker.ts";
+import { shownAmqpUrl } from "../amqp/url.ts";
 import type { PeersConfig } from "../config.ts";
-import { shownAmqpUrl } from "../sinks/amqp-url.ts";
-import { configuredBroker } from "../sinks/configured-sinks.ts";
-import { BrokerTransport, type BrokerTransportOptions } from "./broker-transport.ts";
-import { type PeerKey, readPeerKey } from "./peer-key.ts";
+import { BrokerTransport, type BrokerTransportOptions } from "./broker/broker-transport.ts";
+import { type PeerKey, readPeerKey } from "./broker/peer-key.ts";
 import type { Addressee, Claim, Passing, TransportListener } from "./transport.ts";
 import type { Peer, WireMessage } from "./wire.ts";
 

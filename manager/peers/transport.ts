@@ -1,5 +1,5 @@
 /** How managers reach each other: sealed messages through a broker, seen from those who send and get them. */
-import type { SinkConnection } from "../sinks/sink.ts";
+import type { ConnectionState } from "../connection-state.ts";
 import type { Peer, WireMessage } from "./wire.ts";
 
 /** `vm`: whichever manager holds it. `everyone`: the sender too, who passes over what is its own. */
@@ -34,7 +34,7 @@ export interface Transport {
   /** Who we are. */
   readonly self: Peer;
   /** At once, and never waits for a connection. */
-  readonly connection: SinkConnection;
+  readonly connection: ConnectionState;
   /**
    * Never rejects. A message that is not taken within `expiresInMs` is dropped by the broker. Messages to one addressee
    * arrive in the order of the calls, whether anybody waits for one before the next or not.

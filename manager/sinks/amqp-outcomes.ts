@@ -1,6 +1,6 @@
 /** What became of events, from what became of the messages that told of them. */
+import type { Publication } from "../amqp/session.ts";
 import type { Event } from "../events/event.ts";
-import type { Publication } from "./amqp-session.ts";
 import type { Outcome } from "./sink.ts";
 
 /**

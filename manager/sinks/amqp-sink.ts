@@ -2,16 +2,18 @@
 import type { ChannelModel } from "amqplib";
 import type { BodyFormat } from "../../shared/api/event-schemas.ts";
 import type { Log } from "../../shared/log.ts";
+import type { AmqpBroker } from "../amqp/broker.ts";
+import { AmqpConnection } from "../amqp/connection.ts";
+import type { AmqpMessage } from "../amqp/session.ts";
+import { anyQueue, topicExchange } from "../amqp/topology.ts";
+import { shownAmqpUrl } from "../amqp/url.ts";
+import type { ConnectionState } from "../connection-state.ts";
 import { cloudEvent, cloudStackBody } from "../events/bodies.ts";
 import type { Event } from "../events/event.ts";
 import { routingKey } from "../events/topic.ts";
-import { AmqpConnection } from "./amqp-connection.ts";
 import { heldInOrder, outcomeOf } from "./amqp-outcomes.ts";
-import type { AmqpMessage } from "./amqp-session.ts";
-import { anyQueue, topicExchange } from "./amqp-topology.ts";
-import { shownAmqpUrl } from "./amqp-url.ts";
-import type { AmqpBroker, Endpoint } from "./endpoint.ts";
-import type { Attempted, Sink, SinkConnection } from "./sink.ts";
+import type { Endpoint } from "./endpoint.ts";
+import type { Attempted, Sink } from "./sink.ts";
 import type { TargetGuard } from "./target-guard.ts";
 
 /** Enough that the broker's confirms, which come together, cost little each. Not measured beyond. */
@@ -55,7 +57,7 @@ export class AmqpSink implements Sink {
     this.#connection.start();
   }
 
-  connection(): SinkConnection {
+  connection(): ConnectionState {
     return this.#connection.state;
   }
 

@@ -5,11 +5,12 @@ import { hostname } from "node:os";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Log } from "../../shared/log.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
+import type { AmqpBroker } from "../amqp/broker.ts";
+import { AmqpConnection } from "../amqp/connection.ts";
+import { shownAmqpUrl } from "../amqp/url.ts";
 import type { EventsConfig, ProgramConfig, SinkConfig } from "../config.ts";
-import { AmqpConnection } from "./amqp-connection.ts";
-import { shownAmqpUrl } from "./amqp-url.ts";
 import { configuredEndpoint } from "./configured-sinks.ts";
-import type { AmqpBroker, MasakariEndpoint } from "./endpoint.ts";
+import type { MasakariEndpoint } from "./endpoint.ts";
 import { Mailer, MailError } from "./mailer.ts";
 import { MasakariClient } from "./masakari/masakari-client.ts";
 

@@ -7,12 +7,13 @@ import { unreachable } from "../../shared/protocol/errors.ts";
 import { rfc3339 } from "../../shared/rfc3339.ts";
 import { printable } from "../../shared/terminal-text.ts";
 import type { ProgramConfig } from "../config.ts";
+import type { ConnectionState } from "../connection-state.ts";
 import type { Event } from "../events/event.ts";
 import { type ProgramEnd, runProgram } from "../run-program.ts";
 import { eventJson, MAX_EVENT_BYTES } from "./event-json.ts";
 import { OrderedDelivery, stopped } from "./ordered-delivery.ts";
 import { MAX_RUNS_PER_SECOND, MAX_TEXTS_PER_HOUR, type RateLimit } from "./rate-limits.ts";
-import type { Attempted, Outcome, Sink, SinkConnection } from "./sink.ts";
+import type { Attempted, Outcome, Sink } from "./sink.ts";
 
 const SECOND_MS = 1000;
 const MINUTE_MS = 60 * SECOND_MS;
@@ -71,7 +72,7 @@ export class CommandSink implements Sink {
     return this.#delivery.deliver(events, signal);
   }
 
-  connection(): SinkConnection {
+  connection(): ConnectionState {
     return { state: "idle" };
   }
 

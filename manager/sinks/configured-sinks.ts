@@ -1,12 +1,12 @@
 /** The sinks that the configuration names. */
-import { readFileSync } from "node:fs";
 import type { EventFilter } from "../../shared/api/event-schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
-import type { PeersConfig, SinkConfig } from "../config.ts";
-import { parseAmqpUrl } from "./amqp-url.ts";
+import { configuredBroker } from "../amqp/configured-broker.ts";
+import type { SinkConfig } from "../config.ts";
+import { readConfiguredFile, configuredAuthority } from "../configured-files.ts";
 import { parseWebhookUrl } from "./endpoint-url.ts";
-import type { AmqpBroker, Endpoint, KeystoneLogin, MasakariEndpoint } from "./endpoint.ts";
+import type { Endpoint, KeystoneLogin, MasakariEndpoint } from "./endpoint.ts";
 import { keyOfSecret } from "./standard-webhooks.ts";
 
 type MasakariConfig = Extract<SinkConfig, { type: "masakari" }>;
@@ -50,20 +50,13 @@ function endpointOf(sink: SinkConfig, host: string): Endpoint {
       const { type, url, format } = sink;
       parseWebhookUrl(url);
       const secrets = sink.secretFiles.map(readSecret);
-      return { type, url, secrets, format, ca: authorityOf(sink) };
+      return { type, url, secrets, format, ca: configuredAuthority(sink) };
     }
     case "masakari":
       return masakari(sink, host);
     default:
       return unreachable(sink);
   }
-}
-
-/** Reads the files that it names. Throws CommandError when one cannot be read, or the URL says what cannot be meant. */
-export function configuredBroker(config: Pick<PeersConfig, "url" | "passwordFile" | "ca">): AmqpBroker {
-  const { broker } = parseAmqpUrl(config.url);
-  const password = config.passwordFile === undefined ? broker.password : readText(config.passwordFile);
-  return { ...broker, password, ca: authorityOf(config) };
 }
 
 function masakari(sink: MasakariConfig, host: string): MasakariEndpoint {
@@ -75,7 +68,7 @@ function masakari(sink: MasakariConfig, host: string): MasakariEndpoint {
     login: loginOf(auth),
     region,
     interface: face,
-    ca: authorityOf(sink),
+    ca: configuredAuthority(sink),
     hostname,
     events,
     retryMax,
@@ -89,35 +82,23 @@ function loginOf(auth: MasakariConfig["auth"]): KeystoneLogin {
       return auth;
     case "password": {
       const { passwordFile, ...login } = auth;
-      return { ...login, password: readText(passwordFile) };
+      return { ...login, password: readConfiguredFile(passwordFile) };
     }
     case "application-credential": {
       const { secretFile, ...login } = auth;
-      return { ...login, secret: readText(secretFile) };
+      return { ...login, secret: readConfiguredFile(secretFile) };
     }
     default:
       return unreachable(auth);
   }
 }
 
-function authorityOf({ ca }: { ca?: string | undefined }): string | undefined {
-  return ca === undefined ? undefined : readText(ca);
-}
-
 function readSecret(file: string): string {
-  const secret = readText(file);
+  const secret = readConfiguredFile(file);
   try {
     keyOfSecret(secret);
   } catch (error) {
     throw new CommandError("usage", `${file}: ${(error as Error).message}`, {}, { cause: error });
   }
   return secret;
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, "utf8").trim();
-  } catch (error) {
-    throw new CommandError("failed", (error as Error).message, {}, { cause: error });
-  }
 }

@@ -1,8 +1,8 @@
 /** Endpoints as users write them, checked and taken apart. Whether their addresses are allowed is the target guard's. */
 import type { BodyFormat } from "../../shared/api/event-schemas.ts";
 import { type CommandError, usageError } from "../../shared/cli/failure.ts";
+import { parseAmqpUrl } from "../amqp/url.ts";
 import type { EventsConfig } from "../config.ts";
-import { parseAmqpUrl } from "./amqp-url.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { isMailAddress } from "./mailer.ts";
 import { keyOfSecret } from "./standard-webhooks.ts";

@@ -1,16 +1,6 @@
 /** Where a sink leads, checked and taken apart: from a URL that a user gave, from coordinates, or from the configuration. */
 import type { BodyFormat } from "../../shared/api/event-schemas.ts";
-
-export interface AmqpBroker {
-  tls: boolean;
-  host: string;
-  port: number;
-  vhost: string;
-  user: string;
-  password: string;
-  /** PEM, of its authority; the system's when undefined. */
-  ca?: string | undefined;
-}
+import type { AmqpBroker, AmqpDestination } from "../amqp/broker.ts";
 
 /** What Masakari's engine acts on: each with its `vir_domain_event` (masakari/engine/instance_events.py). */
 export const masakariEvents = {
@@ -59,8 +49,8 @@ export type Endpoint =
   | {
       type: "amqp";
       broker: AmqpBroker;
-      /** A durable topic exchange with routing keys of events, or one queue. */
-      to: { exchange: string } | { queue: string };
+      /** The exchange is a topic exchange with routing keys of events. */
+      to: AmqpDestination;
       format: BodyFormat;
     }
   /** StratusLab's: `VM_ID=22; STATE=DONE` to one queue. */

@@ -1,13 +1,14 @@
 /** One mail for each event, for people. */
-import type { Event } from "../events/event.ts";
-import { cloudEvent } from "../events/bodies.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
 import { rfc3339 } from "../../shared/rfc3339.ts";
 import { printable } from "../../shared/terminal-text.ts";
+import type { ConnectionState } from "../connection-state.ts";
+import { cloudEvent } from "../events/bodies.ts";
+import type { Event } from "../events/event.ts";
 import { Retries } from "../retries.ts";
 import { MailError, type Mailer } from "./mailer.ts";
 import { MAX_MAILS_PER_HOUR, type RateLimit } from "./rate-limits.ts";
-import type { Attempted, Outcome, Sink, SinkConnection } from "./sink.ts";
+import type { Attempted, Outcome, Sink } from "./sink.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -38,7 +39,7 @@ export class MailSink implements Sink {
   readonly #now: () => number;
   readonly #closing = new AbortController();
   #isChecking = false;
-  #connection: SinkConnection = { state: "idle" };
+  #connection: ConnectionState = { state: "idle" };
 
   constructor(options: MailSinkOptions) {
     this.#options = options;
@@ -60,7 +61,7 @@ export class MailSink implements Sink {
     return attempted;
   }
 
-  connection(): SinkConnection {
+  connection(): ConnectionState {
     return this.#connection;
   }
 

@@ -3,8 +3,8 @@
  * double quote in it is quoted as in CSV (RFC 4180).
  */
 import { type CommandError, usageError } from "../../shared/cli/failure.ts";
-import { AMQP_PORT, assertName, hostOf } from "./amqp-url.ts";
-import type { AmqpBroker } from "./endpoint.ts";
+import type { AmqpBroker } from "../amqp/broker.ts";
+import { AMQP_PORT, assertName, hostOf } from "../amqp/url.ts";
 
 export interface Coordinates {
   broker: AmqpBroker;

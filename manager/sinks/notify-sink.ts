@@ -1,13 +1,14 @@
 /** StratusLab's notification: a VM's states, one message each, to one queue of somebody's broker. */
 import type { Log } from "../../shared/log.ts";
+import type { AmqpBroker } from "../amqp/broker.ts";
+import { AmqpConnection } from "../amqp/connection.ts";
+import type { AmqpMessage, Publication } from "../amqp/session.ts";
+import { anyQueue } from "../amqp/topology.ts";
+import { shownAmqpUrl } from "../amqp/url.ts";
+import type { ConnectionState } from "../connection-state.ts";
 import type { Event } from "../events/event.ts";
-import { AmqpConnection } from "./amqp-connection.ts";
 import { heldInOrder, outcomeOf } from "./amqp-outcomes.ts";
-import type { AmqpMessage, Publication } from "./amqp-session.ts";
-import { anyQueue } from "./amqp-topology.ts";
-import { shownAmqpUrl } from "./amqp-url.ts";
-import type { AmqpBroker } from "./endpoint.ts";
-import type { Attempted, Outcome, Sink, SinkConnection } from "./sink.ts";
+import type { Attempted, Outcome, Sink } from "./sink.ts";
 import type { TargetGuard } from "./target-guard.ts";
 
 /** A VM has three states in its life; a batch is of what gathered while the broker was away. */
@@ -55,7 +56,7 @@ export class NotifySink implements Sink {
     return;
   }
 
-  connection(): SinkConnection {
+  connection(): ConnectionState {
     if (this.#unreachable !== undefined) return { state: "disconnected", reason: this.#unreachable };
     return this.#connection?.state.state === "connected" ? { state: "connected" } : { state: "idle" };
   }

@@ -1,4 +1,5 @@
 /** Where events go. A sink sees events and nothing else of the manager; in which order and when they are tried again is the outbox's. */
+import type { ConnectionState } from "../connection-state.ts";
 import type { Event } from "../events/event.ts";
 
 /** What became of one event. */
@@ -28,9 +29,6 @@ export interface Attempted {
   durationMs: number;
 }
 
-/** `idle`: it connects for each delivery. */
-export type SinkConnection = { state: "connected" | "idle" } | { state: "disconnected"; reason: string };
-
 export type SinkType = "amqp" | "notify" | "webhook" | "mail" | "sms" | "command" | "masakari" | "recovery";
 
 export interface Sink {
@@ -51,7 +49,7 @@ export interface Sink {
    * obsolete, or postponed and holds no others. Never rejects.
    */
   deliver(events: readonly Event[], signal: AbortSignal): Promise<Attempted[]>;
-  connection(): SinkConnection;
+  connection(): ConnectionState;
   /** Connects if it keeps a connection, so that trouble is seen before the first event. Never rejects. */
   start(): void;
   close(): Promise<void>;

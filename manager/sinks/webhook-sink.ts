@@ -7,12 +7,13 @@ import { urlToHttpOptions } from "node:url";
 import type { BodyFormat } from "../../shared/api/event-schemas.ts";
 import { systemCode } from "../../shared/cli/failure.ts";
 import { version } from "../../shared/version.ts";
+import type { ConnectionState } from "../connection-state.ts";
 import type { Event } from "../events/event.ts";
 import { parseWebhookUrl } from "./endpoint-url.ts";
 import { eventJson, MAX_EVENT_BYTES } from "./event-json.ts";
 import { httpReason } from "./http-reason.ts";
 import { AttemptLimit, OrderedDelivery, stopped } from "./ordered-delivery.ts";
-import type { Attempted, Outcome, Sink, SinkConnection } from "./sink.ts";
+import type { Attempted, Outcome, Sink } from "./sink.ts";
 import { keyOfSecret, webhookHeaders } from "./standard-webhooks.ts";
 import type { TargetGuard } from "./target-guard.ts";
 
@@ -109,7 +110,7 @@ export class WebhookSink implements Sink {
     return this.#delivery.deliver(events, signal);
   }
 
-  connection(): SinkConnection {
+  connection(): ConnectionState {
     return { state: "idle" };
   }
 

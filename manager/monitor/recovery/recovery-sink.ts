@@ -7,11 +7,12 @@ import { CommandError } from "../../../shared/cli/failure.ts";
 import type { Log } from "../../../shared/log.ts";
 import { unreachable } from "../../../shared/protocol/errors.ts";
 import type { ProgramConfig, RecoveryPolicy } from "../../config.ts";
+import type { ConnectionState } from "../../connection-state.ts";
 import { type Event, type NewEvent, vmEvent } from "../../events/event.ts";
 import { checkProgram } from "../../sinks/check-sink.ts";
 import { eventJson, MAX_EVENT_BYTES } from "../../sinks/event-json.ts";
 import { OrderedDelivery } from "../../sinks/ordered-delivery.ts";
-import type { Attempted, Outcome, Sink, SinkConnection } from "../../sinks/sink.ts";
+import type { Attempted, Outcome, Sink } from "../../sinks/sink.ts";
 import type { Store } from "../../store/store.ts";
 import {
   afterHealth,
@@ -92,7 +93,7 @@ export class RecoverySink implements Sink {
     return this.#delivery.deliver(events, AbortSignal.any([signal, this.#options.runs.stopping]));
   }
 
-  connection(): SinkConnection {
+  connection(): ConnectionState {
     return { state: "idle" };
   }
 

@@ -3,11 +3,12 @@
  * and a second failure of a VM also where Masakari would take it for the first.
  */
 import type { Log } from "../../../shared/log.ts";
+import type { ConnectionState } from "../../connection-state.ts";
 import type { Event } from "../../events/event.ts";
 import type { Store } from "../../store/store.ts";
 import type { MasakariEndpoint, MasakariEvent } from "../endpoint.ts";
 import { OrderedDelivery, stopped } from "../ordered-delivery.ts";
-import type { Attempted, Outcome, Sink, SinkConnection } from "../sink.ts";
+import type { Attempted, Outcome, Sink } from "../sink.ts";
 import { MasakariClient, notificationIdIn, refusalOf, type Reply } from "./masakari-client.ts";
 import { DUPLICATE_WINDOW_MS, notificationOf } from "./notification.ts";
 import { type Entry, SentJournal } from "./sent-journal.ts";
@@ -66,7 +67,7 @@ export class MasakariSink implements Sink {
     return this.#delivery.deliver(events, signal);
   }
 
-  connection(): SinkConnection {
+  connection(): ConnectionState {
     return { state: "idle" };
   }
 

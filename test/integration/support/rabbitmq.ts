@@ -10,7 +10,7 @@ import { delimiter, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { promisify } from "node:util";
 import * as amqp from "amqplib";
-import type { AmqpBroker } from "../../../manager/sinks/endpoint.ts";
+import type { AmqpBroker } from "../../../manager/amqp/broker.ts";
 import { freePort, isListening } from "./ports.ts";
 
 /** Where Debian's package has the programs themselves; those on the PATH start the system's broker. */

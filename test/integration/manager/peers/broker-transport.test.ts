@@ -2,11 +2,11 @@
 import * as amqp from "amqplib";
 import { randomBytes, randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
-import { BrokerTransport, type BrokerTransportOptions } from "../../../../manager/peers/broker-transport.ts";
-import { PeerKey } from "../../../../manager/peers/peer-key.ts";
+import { BrokerTransport, type BrokerTransportOptions } from "../../../../manager/peers/broker/broker-transport.ts";
+import { PeerKey } from "../../../../manager/peers/broker/peer-key.ts";
 import type { Peer, WireMessage } from "../../../../manager/peers/wire.ts";
-import type { Log } from "../../../../shared/log.ts";
 import { MAX_BODY_BYTES } from "../../../../shared/api/endpoints.ts";
+import type { Log } from "../../../../shared/log.ts";
 import { RABBIT_HOOK_TIMEOUT_MS, RabbitUnderTest } from "../../support/rabbitmq.ts";
 import { keptLog, type LogLine } from "../events/fixtures.ts";
 import { CuttableWire } from "./cuttable-wire.ts";

@@ -1,22 +1,22 @@
 /** Hosts with a manager each, as far as peers see it: their VMs, their store, and what is theirs of the directory, claims and handover. */
-import type { VmRef } from "../../../../shared/api/schemas.ts";
-import { CommandError } from "../../../../shared/cli/failure.ts";
-import { unreachable } from "../../../../shared/protocol/errors.ts";
-import type { NewEntry } from "../../../../shared/protocol/message.ts";
 import type { Deed } from "../../../../manager/access/audit-log.ts";
-import { MisdirectedError } from "../../../../manager/peers/caller.ts";
 import { keysOf } from "../../../../manager/delivery/keys-of.ts";
-import { Claims } from "../../../../manager/peers/claims.ts";
-import { Directory } from "../../../../manager/peers/directory.ts";
-import { Handover, type HandoverOptions } from "../../../../manager/peers/handover.ts";
-import { OutgoingCalls } from "../../../../manager/peers/outgoing-calls.ts";
+import { MisdirectedError } from "../../../../manager/peers/caller.ts";
+import { OutgoingCalls } from "../../../../manager/peers/calls/outgoing-calls.ts";
+import { Claims } from "../../../../manager/peers/holders/claims.ts";
+import { Directory } from "../../../../manager/peers/holders/directory.ts";
+import { Handover, type HandoverOptions } from "../../../../manager/peers/holders/handover.ts";
 import type { LocalVm, LocalVms, Strength } from "../../../../manager/peers/whereabouts.ts";
 import { type Peer, peerRequests, type WireMessage, type WireRequest } from "../../../../manager/peers/wire.ts";
-import type { Operations } from "../../../../manager/store/operations.ts";
 import type { StoreLimits } from "../../../../manager/store/limits.ts";
+import type { Operations } from "../../../../manager/store/operations.ts";
+import type { VmRef } from "../../../../shared/api/schemas.ts";
+import { CommandError } from "../../../../shared/cli/failure.ts";
 import type { Log } from "../../../../shared/log.ts";
+import { unreachable } from "../../../../shared/protocol/errors.ts";
+import type { NewEntry } from "../../../../shared/protocol/message.ts";
 import { DAY, delivered, message, openTables } from "../store/tables.ts";
-import type { LogLine } from "./calls-scene.ts";
+import type { LogLine } from "./calls/calls-scene.ts";
 import { type MemoryBroker, type MemoryTransport, newPeer } from "./memory-broker.ts";
 
 interface Known {

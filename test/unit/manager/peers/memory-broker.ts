@@ -1,7 +1,7 @@
 /** A broker in memory for managers in one process: queues that one manager has at a time, and messages that can be held up. */
+import type { ConnectionState } from "../../../../manager/connection-state.ts";
 import type { Addressee, Claim, Passing, Transport, TransportListener } from "../../../../manager/peers/transport.ts";
 import type { Peer, WireMessage } from "../../../../manager/peers/wire.ts";
-import type { SinkConnection } from "../../../../manager/sinks/sink.ts";
 
 let made = 0;
 
@@ -99,7 +99,7 @@ export class MemoryTransport implements Transport {
     this.self = self;
   }
 
-  get connection(): SinkConnection {
+  get connection(): ConnectionState {
     return this.#reason === undefined ? { state: "connected" } : { state: "disconnected", reason: this.#reason };
   }
 

@@ -1,15 +1,15 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { Receipt } from "../../../../shared/api/schemas.ts";
 import { assertMayUseKey, mayManage, maySeeAll, maySeeVm, mayUseKey } from "../../../../manager/access/permissions.ts";
 import type { Principal } from "../../../../manager/access/principal.ts";
 import type { PeersConfig } from "../../../../manager/config.ts";
 import { maySeeEvent } from "../../../../manager/events/filter.ts";
 import { assertMayHandOver, peerPrincipal } from "../../../../manager/peers/peer-principal.ts";
-import type { Change } from "../../../../manager/store/store.ts";
 import { maySeeReceipt, receiptFor } from "../../../../manager/service/answers.ts";
+import type { Change } from "../../../../manager/store/store.ts";
+import type { Receipt } from "../../../../shared/api/schemas.ts";
 import { aVmEvent } from "../events/event-makers.ts";
-import { alice, receipt, web1 } from "./calls-scene.ts";
+import { alice, receipt, web1 } from "./calls/calls-scene.ts";
 import { newPeer } from "./memory-broker.ts";
 
 type Rights = Pick<Principal, "role" | "vms" | "keys">;

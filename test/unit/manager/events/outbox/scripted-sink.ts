@@ -1,5 +1,6 @@
+import type { ConnectionState } from "../../../../../manager/connection-state.ts";
 import type { Event } from "../../../../../manager/events/event.ts";
-import type { Attempted, Outcome, Sink, SinkConnection } from "../../../../../manager/sinks/sink.ts";
+import type { Attempted, Outcome, Sink } from "../../../../../manager/sinks/sink.ts";
 
 export function letsOthersGoOn(outcome: Outcome): boolean {
   return outcome.type === "postponed" && outcome.holdsOthers === false;
@@ -36,7 +37,7 @@ export class ScriptedSink implements Sink {
     return this.delivered.map(({ position }) => position);
   }
 
-  connection(): SinkConnection {
+  connection(): ConnectionState {
     return { state: "idle" };
   }
 
