@@ -368,7 +368,7 @@ async function openParts(options: ManagerOptions): Promise<Parts> {
     },
     log,
     onFailure: failure.reject,
-    onRefused: (receipt) => parts?.vms.byId(receipt.vm.id)?.settled(receipt),
+    onSettled: (receipt) => parts?.vms.byId(receipt.vm.id)?.settled(receipt),
     onAppended: (events) => {
       parts?.metrics.events(events);
       eventLog?.appended(events);

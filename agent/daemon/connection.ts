@@ -5,8 +5,8 @@ import { MAX_KEY, MAX_PAYLOAD, MAX_VALUE } from "../../shared/protocol/limits.ts
 import type { HelloParams } from "../../shared/protocol/message.ts";
 import { GuestSession, type HelloFacts } from "../../shared/protocol/session.ts";
 import { software } from "../../shared/version.ts";
-import { answer } from "../handlers/index.ts";
 import type { AgentParts } from "../handlers/context.ts";
+import { answer } from "../handlers/index.ts";
 import type { Access } from "./access.ts";
 import { Watches } from "./watches.ts";
 
@@ -28,7 +28,7 @@ export class Connection {
       agentNonce,
       onHello: (hello) => {
         if (access.role === "host" && hello.newEpoch === true) parts.store.renewEpoch();
-        return factsOf(parts);
+        return factsOf(parts, access);
       },
     });
     this.watches = new Watches({
@@ -63,13 +63,14 @@ export class Connection {
   }
 }
 
-function factsOf({ machine, store }: AgentParts): HelloFacts {
+function factsOf({ machine, store }: AgentParts, { role }: Access): HelloFacts {
   const { clonedFrom } = store.report;
   return {
     software,
     uuid: machine.uuid,
     bootId: machine.bootId,
     ...store.cache.cursor,
+    answersSince: store.cache.answersSince(role === "host" ? "host" : "guest"),
     limits: {
       cache: store.cache.limit,
       value: MAX_VALUE,

@@ -5,11 +5,11 @@
  */
 import type { ChangeMethod, Receipt } from "../../shared/api/schemas.ts";
 import { asFailure, CommandError } from "../../shared/cli/failure.ts";
+import type { Log } from "../../shared/log.ts";
 import { NoAnswerError } from "../../shared/peer.ts";
 import { RequestError } from "../../shared/protocol/errors.ts";
 import type { Params, Result } from "../../shared/protocol/message.ts";
-import type { Log } from "../../shared/log.ts";
-import type { Settlement, Store, WaitingMessage } from "../store/store.ts";
+import type { GuestMemory, Settlement, Store, WaitingMessage } from "../store/store.ts";
 
 /** Between attempts while the guest answers other things but not this: doubled each time, up to the longest. */
 const FIRST_RETRY_MS = 500;
@@ -18,6 +18,8 @@ const LONGEST_RETRY_MS = 30_000;
 export interface DeliveryOptions {
   vmId: string;
   store: Pick<Store, "nextMessage" | "settle">;
+  /** While the link is up. */
+  guest: () => GuestMemory;
   /** Rejects with RequestError when the guest refuses, with NoAnswerError when it cannot be known. */
   send<M extends ChangeMethod>(method: M, params: Params<M>): Promise<Result<M>>;
   isLinkUp: () => boolean;
@@ -83,9 +85,9 @@ export class Delivery {
   }
 
   async #deliverNext(): Promise<"settled" | "unanswered" | "none"> {
-    const { vmId, store, settled, failed } = this.#options;
+    const { vmId, store, guest, settled, failed } = this.#options;
     try {
-      const message = await store.nextMessage(vmId);
+      const message = await store.nextMessage(vmId, guest());
       if (message === undefined) return "none";
       const settlement = await this.#send(message);
       if (settlement === undefined) return "unanswered";

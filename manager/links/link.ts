@@ -13,11 +13,11 @@ import { NoAnswerError } from "../../shared/peer.ts";
 import { RemoteProtocolError, RequestError } from "../../shared/protocol/errors.ts";
 import type { HelloResult, NotificationParams, Params, Result } from "../../shared/protocol/message.ts";
 import type { Notification, Request } from "../../shared/protocol/session.ts";
+import { type Probe, unknown } from "../monitor/probe.ts";
 import { Retries } from "../retries.ts";
 import type { AgentFacts } from "../store/store.ts";
 import { WakeUp } from "../wake-up.ts";
 import { compareGreeting, type Finding, hasGoneBack } from "./guest-history.ts";
-import { type Probe, unknown } from "../monitor/probe.ts";
 import type { Mirror } from "./mirror.ts";
 import { type Allowance, type Meter, meteredChannel, TokenBucket } from "./throttle.ts";
 
@@ -472,9 +472,12 @@ export class Link {
 }
 
 function factsOf(hello: HelloResult, uptimeMs: number): AgentFacts {
-  const { software, uuid, bootId, nonce, epoch, revision, clonedFrom } = hello;
+  const { software, uuid, bootId, nonce, epoch, revision, answersSince, clonedFrom } = hello;
   const limitBytes = hello.limits.cache;
-  return { software, uuid, bootId, nonce, epoch, revision, uptimeMs, clonedFrom, limitBytes, greetedAt: Date.now() };
+  return {
+    ...{ software, uuid, bootId, nonce, epoch, revision, answersSince, uptimeMs, clonedFrom, limitBytes },
+    greetedAt: Date.now(),
+  };
 }
 
 function heldStatus(holder: Holder): LinkStatus {

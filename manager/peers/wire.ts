@@ -49,6 +49,8 @@ export const peerRequests = {
           expiresAt: z.optional(time),
           /** When it, or who may have done so, was first given it: from then on nobody can say that it was not done. */
           begunAt: z.optional(time),
+          /** The revision of the guest's cache then, or an earlier one. */
+          begunAtRevision: z.optional(z.int().check(z.nonnegative())),
         }),
       ),
     }),

@@ -10,9 +10,7 @@ import {
 } from "../../shared/api/schemas.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import { unreachable } from "../../shared/protocol/errors.ts";
-import { REMEMBERED_ANSWERS } from "../../shared/protocol/limits.ts";
 import type { Params } from "../../shared/protocol/message.ts";
-import { rfc3339 } from "../../shared/rfc3339.ts";
 import { keysOf } from "../delivery/keys-of.ts";
 import {
   acknowledgedEvent,
@@ -32,6 +30,7 @@ import { Statement } from "./statement.ts";
 import type {
   Change,
   GivenMessage,
+  GuestMemory,
   Kept,
   MessageToKeep,
   MovedMessage,
@@ -47,9 +46,6 @@ const EXPIRED_AT_ONCE = 500;
 /** One that was handed to the VM, or to another manager, may still be answered for so long: an attempt takes less. */
 const ANSWER_GRACE_MS = 30_000;
 
-/** A guest that was given no more since knows what it has done: with room for what others gave it meanwhile. Not measured. */
-const SURELY_REMEMBERED = REMEMBERED_ANSWERS - 56;
-
 const ERASED = "params = NULL, sealed_params = NULL";
 
 interface Usage {
@@ -60,8 +56,7 @@ interface Usage {
 /** Of a message that waited at another manager. */
 interface Past {
   begunAt: number | undefined;
-  /** When it comes here. */
-  at: number;
+  begunAtRevision: number | undefined;
   /** Its place among those that wait for the VM. */
   orderedAt: number;
 }
@@ -100,7 +95,7 @@ export class Messages {
       if (Buffer.compare(known.digest, digest) === 0) return { type: "known", receipt: receiptOf(known) };
       return usedBefore(messageId);
     }
-    const refusal = past === undefined ? this.#movedBefore(messageId, digest) : this.#forgotten(message, past);
+    const refusal = past === undefined ? this.#movedBefore(messageId, digest) : undefined;
     if (refusal !== undefined) return refusal;
     const params = JSON.stringify(message.change.params);
     return this.#overLimit(message, Buffer.byteLength(params)) ?? this.#insert(message, params, digest, past);
@@ -113,18 +108,6 @@ export class Messages {
     if (Buffer.compare(moved.digest, digest) !== 0) return usedBefore(messageId);
     const message = `messageId ${messageId} went to the manager on ${moved.moved_to} with this VM; its receipt says what became of it`;
     return { type: "unconfirmed", message };
-  }
-
-  /** Given to the VM once more, it would be done once more, over what was done since. */
-  #forgotten({ vm, queuedAt }: MessageToKeep, { begunAt, at }: Past): Kept | undefined {
-    if (begunAt === undefined) return undefined;
-    const { given } = this.#statements.givenSince.first({ vmId: vm.id, begunAt, limit: SURELY_REMEMBERED }) ?? {
-      given: 0,
-    };
-    // Of longer ago no receipts are kept that could be counted.
-    if (given < SURELY_REMEMBERED && begunAt >= at - this.#limits.receiptAgeMs) return undefined;
-    const message = `it waits since ${rfc3339(queuedAt)} and may be done already; too much was delivered to VM ${vm.name} since to know`;
-    return { type: "conflict", message };
   }
 
   /** The same for the same change to the same VM. Of a secret it tells nothing. */
@@ -166,26 +149,38 @@ export class Messages {
       queuedAt,
       expiresAt,
       begunAt: past?.begunAt,
+      begunAtRevision: past?.begunAt === undefined ? undefined : (past.begunAtRevision ?? 0),
       orderedAt: past?.orderedAt,
     });
     this.#statements.cameBack.run({ messageId });
     return { type: "new", receipt: receiptOf(expectRow(row, messageId)) };
   }
 
-  /** Refuses on the way those whose secret cannot be decrypted: nothing could ever deliver them. */
-  next(vmId: string, now: number): Answers["nextMessage"] {
-    const refused: Receipt[] = [];
+  /** Settles on the way those whose secret cannot be decrypted, and those of which nobody can know whether they are done. */
+  next(vmId: string, guest: GuestMemory, now: number): Answers["nextMessage"] {
+    const settled: Receipt[] = [];
     for (;;) {
       const row = this.#statements.next.first({ vmId, now });
-      if (row === undefined) return { next: undefined, refused };
+      if (row === undefined) return { next: undefined, settled };
+      if (mayBeForgotten(row, guest)) {
+        settled.push(...this.#giveUp(row, now));
+        continue;
+      }
       const next = this.#waitingMessage(row);
       if (next !== undefined) {
         // Durable before it is sent: from now on nobody can say that it was not done, until the guest has answered.
-        if (row.begun_at === null) this.#statements.begin.run({ sequence: row.sequence, now });
-        return { next, refused };
+        if (row.begun_at === null || guest.revision < (row.begun_at_revision ?? 0)) {
+          this.#statements.begin.run({ sequence: row.sequence, now, revision: guest.revision });
+        }
+        return { next, settled };
       }
-      refused.push(...this.#refuseUnreadable(row, now));
+      settled.push(...this.#refuseUnreadable(row, now));
     }
+  }
+
+  #giveUp({ message_id: messageId }: MessageRow, at: number): Receipt[] {
+    const receipt = this.settle(messageId, { type: "expired" }, at);
+    return receipt === undefined ? [] : [receipt];
   }
 
   #refuseUnreadable({ message_id }: MessageRow, at: number): Receipt[] {
@@ -229,7 +224,8 @@ export class Messages {
     const { change, queuedAt, expiresAt } = waiting;
     // Another manager that may have it may have handed it to the VM, too.
     const begunAt = row.begun_at ?? row.moving_at ?? undefined;
-    return { change, by: row.sender, queuedAt, expiresAt, begunAt };
+    const begunAtRevision = begunAt === undefined ? undefined : (row.begun_at_revision ?? undefined);
+    return { change, by: row.sender, queuedAt, expiresAt, begunAt, begunAtRevision };
   }
 
   /** One that an earlier attempt may have moved stays in doubt. */
@@ -247,10 +243,10 @@ export class Messages {
 
   keepMoved(vm: VmRef, messages: readonly MovedMessage[], from: string, at: number): Kept[] {
     let orderedAt = 0;
-    const kept = messages.map(({ begunAt, expiresAt, ...message }) => {
+    const kept = messages.map(({ begunAt, begunAtRevision, expiresAt, ...message }) => {
       // In the order of the batch, wherever the other machine's clock was set back.
       orderedAt = Math.max(orderedAt, message.queuedAt);
-      return this.#keep({ vm, expiresAt, ...message }, { begunAt, at, orderedAt });
+      return this.#keep({ vm, expiresAt, ...message }, { begunAt, begunAtRevision, orderedAt });
     });
     this.#log.append(kept.flatMap((one) => (one.type === "new" ? [movedHereEvent(one.receipt, from, at)] : [])));
     return kept;
@@ -268,8 +264,10 @@ export class Messages {
   }
 
   refuseMoved(vmId: string, refusals: readonly MoveRefusal[], at: number): Receipt[] {
-    const refused = refusals.flatMap(({ messageId, refusal }) => {
-      return this.#statements.refuseMoved.first({ vmId, messageId, refusal: JSON.stringify(refusal), at }) ?? [];
+    const refused = refusals.flatMap(({ messageId, begunAt, refusal }) => {
+      const outcome = begunAt === undefined ? "refused" : "expired";
+      const row = { vmId, messageId, begunAt, outcome, refusal: JSON.stringify(refusal), at };
+      return this.#statements.refuseMoved.first(row) ?? [];
     });
     const receipts = refused.map(receiptOf);
     this.#log.append(receipts.map(settledEvent));
@@ -367,7 +365,7 @@ function prepare(database: DatabaseSync) {
   const rows = (sql: string) => new Statement<MessageRow>(database, sql);
   const columns = "sequence, message_id, vm_id, vm_name, method, keys, sender, digest, params, sealed_params";
   const times =
-    "queued_at, expires_at, begun_at, moving_at, settled_at, outcome, result, refusal, read_at, acknowledged_at, acknowledgement";
+    "queued_at, expires_at, begun_at, moving_at, begun_at_revision, settled_at, outcome, result, refusal, read_at, acknowledged_at, acknowledgement";
   const all = `${columns}, ${times}, state`;
   // Behind all that wait for the VM, though the clock was set back, or that of a manager where one came from is ahead.
   const latest = "SELECT coalesce(max(ordered_at), 0) FROM messages WHERE vm_id = :vmId AND settled_at IS NULL";
@@ -375,9 +373,9 @@ function prepare(database: DatabaseSync) {
     find: rows(`SELECT ${all} FROM messages WHERE message_id = :messageId`),
     insert: rows(
       `INSERT INTO messages (message_id, vm_id, vm_name, method, keys, sender, digest, params, sealed_params, bytes,
-         queued_at, expires_at, begun_at, ordered_at)
+         queued_at, expires_at, begun_at, begun_at_revision, ordered_at)
        VALUES (:messageId, :vmId, :vmName, :method, :keys, :sender, :digest, :params, :sealedParams, :bytes,
-         :queuedAt, :expiresAt, :begunAt, coalesce(:orderedAt, max(:queuedAt, (${latest}))))
+         :queuedAt, :expiresAt, :begunAt, :begunAtRevision, coalesce(:orderedAt, max(:queuedAt, (${latest}))))
        RETURNING ${all}`,
     ),
     next: rows(
@@ -396,10 +394,20 @@ function prepare(database: DatabaseSync) {
        WHERE vm_id = :vmId AND settled_at IS NULL AND (read_at IS NOT NULL OR acknowledged_at IS NOT NULL)
        RETURNING ${all}`,
     ),
-    startMoving: new Statement(database, "UPDATE messages SET moving_at = :at WHERE sequence = :sequence"),
+    startMoving: new Statement(
+      database,
+      `UPDATE messages SET moving_at = :at,
+         begun_at_revision = min(
+           coalesce(begun_at_revision, 9223372036854775807),
+           coalesce((SELECT revision FROM mirrors WHERE mirrors.vm_id = messages.vm_id), 0)
+         )
+       WHERE sequence = :sequence`,
+    ),
     stopMoving: new Statement(
       database,
-      "UPDATE messages SET moving_at = NULL WHERE message_id = :messageId AND moving_at = :at AND settled_at IS NULL",
+      `UPDATE messages SET moving_at = NULL,
+         begun_at_revision = CASE WHEN begun_at IS NULL THEN NULL ELSE begun_at_revision END
+       WHERE message_id = :messageId AND moving_at = :at AND settled_at IS NULL`,
     ),
     dropMoved: rows(
       `DELETE FROM messages
@@ -408,8 +416,9 @@ function prepare(database: DatabaseSync) {
        RETURNING ${all}`,
     ),
     refuseMoved: rows(
-      `UPDATE messages SET settled_at = :at, outcome = 'refused', refusal = :refusal, ${ERASED}
-       WHERE message_id = :messageId AND vm_id = :vmId AND settled_at IS NULL AND begun_at IS NULL
+      `UPDATE messages SET settled_at = :at, outcome = :outcome, refusal = :refusal, ${ERASED}
+       WHERE message_id = :messageId AND vm_id = :vmId AND settled_at IS NULL
+         AND (begun_at IS NULL OR begun_at IS :begunAt)
        RETURNING ${all}`,
     ),
     rememberMoved: new Statement(
@@ -421,15 +430,13 @@ function prepare(database: DatabaseSync) {
       "SELECT digest, moved_to FROM moved_messages WHERE message_id = :messageId",
     ),
     cameBack: new Statement(database, "DELETE FROM moved_messages WHERE message_id = :messageId"),
-    // The guest remembers its refusals, too.
-    givenSince: new Statement<{ given: number }>(
+    // After the machine went back in time the same message meets a lower revision.
+    begin: new Statement(
       database,
-      `SELECT count(*) AS given FROM (
-         SELECT 1 FROM messages
-         WHERE vm_id = :vmId AND outcome IN ('delivered', 'refused') AND settled_at >= :begunAt LIMIT :limit
-       )`,
+      `UPDATE messages SET begun_at = coalesce(begun_at, :now),
+         begun_at_revision = min(coalesce(begun_at_revision, :revision), :revision)
+       WHERE sequence = :sequence`,
     ),
-    begin: new Statement(database, "UPDATE messages SET begun_at = :now WHERE sequence = :sequence"),
     settle: rows(
       `UPDATE messages SET settled_at = :at, outcome = :outcome, result = :result, refusal = :refusal, ${ERASED}
        WHERE message_id = :messageId AND settled_at IS NULL RETURNING ${all}`,
@@ -491,6 +498,15 @@ function prepare(database: DatabaseSync) {
        )`,
     ),
   };
+}
+
+/** Handed to the guest before, and so much was since that it may not know any more whether it has done it. */
+function mayBeForgotten(
+  { begun_at, moving_at, begun_at_revision }: MessageRow,
+  { answersSince }: GuestMemory,
+): boolean {
+  const wasBegun = (begun_at ?? moving_at) !== null;
+  return wasBegun && answersSince > 0 && answersSince >= (begun_at_revision ?? 0);
 }
 
 function holdsSecret(change: Change): boolean {

@@ -9,6 +9,7 @@ import type {
   Change,
   FeedProgress,
   GivenMessage,
+  GuestMemory,
   JournalEntry,
   MessageToKeep,
   MirrorChange,
@@ -34,8 +35,11 @@ export interface StoreOptions {
   log: Log;
   /** The thread died: nothing can be kept any more. */
   onFailure: (error: Error) => void;
-  /** A message that the store itself refused, because its secret cannot be decrypted any more. */
-  onRefused?: (receipt: Receipt) => void;
+  /**
+   * A message that the store itself settled, because it cannot be delivered any more: its secret cannot be decrypted, or the
+   * guest does not know whether it has done it.
+   */
+  onSettled?: (receipt: Receipt) => void;
   /** So many requests were kept by one commit. */
   onCommit?: (requests: number) => void;
   /**
@@ -58,21 +62,21 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 class ThreadedStore implements Store {
   readonly #thread: StoreThread;
   readonly #clock: () => number;
-  readonly #onRefused: (receipt: Receipt) => void;
+  readonly #onSettled: (receipt: Receipt) => void;
 
-  constructor(thread: StoreThread, { clock = Date.now, onRefused = () => undefined }: StoreOptions) {
+  constructor(thread: StoreThread, { clock = Date.now, onSettled = () => undefined }: StoreOptions) {
     this.#thread = thread;
     this.#clock = clock;
-    this.#onRefused = onRefused;
+    this.#onSettled = onSettled;
   }
 
   keepMessages(messages: readonly MessageToKeep[]) {
     return this.#thread.call("keepMessages", messages);
   }
 
-  async nextMessage(vmId: string) {
-    const { next, refused } = await this.#thread.call("nextMessage", vmId, this.#clock());
-    for (const receipt of refused) this.#onRefused(receipt);
+  async nextMessage(vmId: string, guest: GuestMemory) {
+    const { next, settled } = await this.#thread.call("nextMessage", vmId, guest, this.#clock());
+    for (const receipt of settled) this.#onSettled(receipt);
     return next;
   }
 

@@ -1,6 +1,6 @@
 /** A row of `messages` as the receipt it stands for. */
-import { rfc3339 } from "../../shared/rfc3339.ts";
 import type { ChangeMethod, MessageState, Receipt } from "../../shared/api/schemas.ts";
+import { rfc3339 } from "../../shared/rfc3339.ts";
 
 export interface MessageRow {
   sequence: number;
@@ -19,6 +19,8 @@ export interface MessageRow {
   begun_at: number | null;
   /** When it was first given to another manager that may or may not have it. */
   moving_at: number | null;
+  /** Of the guest's cache, the revision when it was first handed to the VM or given away, or an earlier one. */
+  begun_at_revision: number | null;
   settled_at: number | null;
   outcome: "delivered" | "refused" | "expired" | null;
   result: string | null;

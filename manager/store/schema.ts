@@ -154,6 +154,8 @@ const movingMessages = `
   ALTER TABLE messages ADD COLUMN ordered_at INTEGER NOT NULL DEFAULT 0;
   -- When it was first given to another manager that may or may not have it.
   ALTER TABLE messages ADD COLUMN moving_at INTEGER;
+  -- Of one that may be done: the revision of the guest's cache before that, or an earlier one.
+  ALTER TABLE messages ADD COLUMN begun_at_revision INTEGER;
   -- What another manager keeps: sent here again under its id, it is not new.
   CREATE TABLE moved_messages (
     message_id TEXT PRIMARY KEY,

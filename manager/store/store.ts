@@ -56,6 +56,16 @@ export interface MovedMessage {
   expiresAt?: number | undefined;
   /** When it was first handed to the VM, or to another manager that may have handed it to the VM. */
   begunAt?: number | undefined;
+  /** Of one that was begun: the revision of the guest's cache then, or an earlier one. */
+  begunAtRevision?: number | undefined;
+}
+
+/** What the guest of a VM remembers, which is to be given a message: as its agent's hello has it. */
+export interface GuestMemory {
+  /** Of its cache, now or lately. */
+  revision: number;
+  /** What was answered at a later revision than this is not done again; 0 when that is so of everything. */
+  answersSince: number;
 }
 
 /** Of a message that was to be moved: what tells whether it was handed to the VM here meanwhile. */
@@ -64,8 +74,7 @@ export interface GivenMessage extends Pick<MovedMessage, "begunAt"> {
 }
 
 /** Why the other manager never will keep a message. */
-export interface MoveRefusal {
-  messageId: string;
+export interface MoveRefusal extends GivenMessage {
   refusal: NonNullable<Receipt["refusal"]>;
 }
 
@@ -83,6 +92,7 @@ export interface AgentFacts {
   nonce: string;
   epoch: string;
   revision: number;
+  answersSince: number;
   uptimeMs: number | undefined;
   clonedFrom: string | undefined;
   /** What its cache may hold. */
@@ -288,9 +298,10 @@ export interface Store {
   keepMessages(messages: readonly MessageToKeep[]): Promise<Kept[]>;
   /**
    * The message of a VM that is to be delivered next: the first kept of those that are not settled and not over. It counts
-   * as handed over from then on, since it may have an effect.
+   * as handed over from then on, since it may have an effect. One that was handed over before, and of which the guest does
+   * not know any more whether it has done it, is not delivered again: it is settled as expired, unconfirmed.
    */
-  nextMessage(vmId: string): Promise<WaitingMessage | undefined>;
+  nextMessage(vmId: string, guest: GuestMemory): Promise<WaitingMessage | undefined>;
   /**
    * Ends a message; what it carried is erased. Undefined when that was not for this call to do: it was settled before and
    * stays as it is, another manager keeps it now, or its VM was forgotten.
@@ -317,8 +328,7 @@ export interface Store {
   knownMessages(vm: VmRef, changes: readonly Change[]): Promise<(Receipt | undefined)[]>;
   /**
    * Keeps what waited at another manager, on the machine `from`, under the limits for new messages. It is delivered in the
-   * order in which it was queued there, and before what was queued later here. A conflict, too: what may be done already,
-   * when the guest was given so much since that it may not know it any more.
+   * order in which it was queued there, and before what was queued later here.
    */
   keepMoved(vm: VmRef, messages: readonly MovedMessage[], from: string, at: number): Promise<Kept[]>;
   /**
@@ -326,7 +336,10 @@ export interface Store {
    * meanwhile. Answers how many those were. Sent here again they are `unconfirmed`.
    */
   dropMoved(vmId: string, messages: readonly GivenMessage[], to: string, at: number): Promise<number>;
-  /** Settles those that wait, and were never handed to the VM, as refused by the other manager. */
+  /**
+   * Settles those that wait as refused by the other manager, but for what was handed to the VM here meanwhile. What may be
+   * done already is expired, unconfirmed: nobody will try it again.
+   */
   refuseMoved(vmId: string, refusals: readonly MoveRefusal[], at: number): Promise<Receipt[]>;
   /** A program in the guest fetched what these messages set. Ids that are not known or were read before are passed over. */
   markRead(vmId: string, messageIds: readonly string[], at: number): Promise<Receipt[]>;

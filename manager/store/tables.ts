@@ -35,7 +35,7 @@ export function operationsOn(database: DatabaseSync, options: TablesOptions): Op
   const audit = new AuditTable(database, limits);
   return {
     keepMessages: (toKeep) => messages.keepAll(toKeep),
-    nextMessage: (vmId, now) => messages.next(vmId, now),
+    nextMessage: (vmId, guest, now) => messages.next(vmId, guest, now),
     settle: (messageId, settlement, at) => messages.settle(messageId, settlement, at),
     expireSome: (now) => messages.expireSome(now),
     markRead: (vmId, messageIds, at) => messages.markRead(vmId, messageIds, at),

@@ -1,24 +1,25 @@
 /** One VM and everything the manager has for it: its description, its link, its mirror, the messages that wait for it. */
 import type { LinkState, Receipt, VmRef, VmSummary } from "../../shared/api/schemas.ts";
-import type { Finding } from "../links/guest-history.ts";
-import { Delivery } from "../delivery/delivery.ts";
-import { type GuestMessage, Link, type LinkOwner, type LinkStatus } from "../links/link.ts";
-import { Mirror } from "../links/mirror.ts";
-import type { Allowance } from "../links/throttle.ts";
 import type { Log } from "../../shared/log.ts";
 import type { Result, WireChange } from "../../shared/protocol/message.ts";
 import { rfc3339 } from "../../shared/rfc3339.ts";
-import { Turns } from "../turns.ts";
+import { Delivery } from "../delivery/delivery.ts";
+import type { Finding } from "../links/guest-history.ts";
+import { type GuestMessage, Link, type LinkOwner, type LinkStatus } from "../links/link.ts";
+import { Mirror } from "../links/mirror.ts";
+import type { Allowance } from "../links/throttle.ts";
 import type { VmMetrics } from "../metrics.ts";
+import { type Probe, unknown } from "../monitor/probe.ts";
 import type {
   AgentFacts,
+  GuestMemory,
   MirrorChange,
   ReceivedFromGuest,
   Store,
   StoredMirror,
   WaitingMessage,
 } from "../store/store.ts";
-import { type Probe, unknown } from "../monitor/probe.ts";
+import { Turns } from "../turns.ts";
 import type { Vm } from "./vm.ts";
 
 export interface GuestQuotas {
@@ -96,6 +97,7 @@ export class ManagedVm implements LinkOwner {
       store: options.store,
       send: (method, params) => this.link.change(method, params),
       isLinkUp: () => this.isUp,
+      guest: () => guestMemory(this.link.facts),
       settled: (receipt, message) => {
         this.settled(receipt, message);
       },
@@ -421,6 +423,11 @@ function receivedFrom(vm: VmRef, request: GuestMessage, receivedAt: number): Rec
     case "report":
       return { ...head, kind: "report", params: request.params };
   }
+}
+
+/** Of an agent that was never greeted nothing is known. */
+function guestMemory(facts: AgentFacts | undefined): GuestMemory {
+  return { revision: facts?.revision ?? 0, answersSince: facts?.answersSince ?? 0 };
 }
 
 function shownFacts({ software, uuid, bootId, epoch, revision, greetedAt }: AgentFacts): VmSummary["agent"] {

@@ -161,7 +161,7 @@ export const receipt = z.object({
   acknowledgedAt: z.optional(time),
   /** When it was refused or expired. */
   endedAt: z.optional(time),
-  /** It expired after it was handed to the VM, and no answer came: it may or may not be done. */
+  /** It was handed to the VM, no answer came, and nobody tries it again: it may or may not be done. */
   isUnconfirmed: z.optional(z.boolean()),
   /** What the guest answered: with `replaced` for a set, with `deleted` for the others. */
   result: z.optional(

@@ -133,6 +133,16 @@ export class Cache {
     return { epoch: this.#epoch, revision: this.#revision };
   }
 
+  /**
+   * A retry of a change that was answered at a later revision gets its first answer; of an earlier one nobody knows any
+   * more whether it was made. 0 as long as nothing was forgotten.
+   */
+  answersSince(setBy: Setter): number {
+    const answers = this.#answers[setBy];
+    const [oldest] = answers.values();
+    return oldest === undefined || answers.size < REMEMBERED_ANSWERS ? 0 : oldest.result.revision;
+  }
+
   get usedBytes(): number {
     return this.#usedBytes;
   }

@@ -217,6 +217,8 @@ const requestsToGuest = {
       bootId: z.nullable(shortText),
       epoch: nonce,
       revision: count,
+      /** Of the opener's changes, those answered at a later revision than this are remembered; 0 when all are. */
+      answersSince: count,
       limits: z.object({ cache: count, value: count, key: count, payload: count }),
       /** The DMI UUID of the machine this one was cloned from, when its cache was set aside for that. */
       clonedFrom: z.optional(shortText),

@@ -126,7 +126,7 @@ export class Handover {
   }
 
   /** As if it had been asked for here. */
-  #bounded({ change, by, ...times }: TakeParams["messages"][number], from: Peer): MovedMessage {
+  #bounded({ change, by, begunAtRevision, ...times }: TakeParams["messages"][number], from: Peer): MovedMessage {
     const now = this.#now();
     const latest = now + CLOCK_TOLERANCE_MS;
     const expiresAt = times.expiresAt ?? now + this.#options.expireAfterMs();
@@ -136,6 +136,7 @@ export class Handover {
       queuedAt: Math.min(times.queuedAt, latest),
       expiresAt: Math.min(expiresAt, now + LONGEST_WAIT_MS),
       begunAt: times.begunAt === undefined ? undefined : Math.min(times.begunAt, latest),
+      begunAtRevision,
     };
   }
 
@@ -247,8 +248,8 @@ export class Handover {
     if ("reason" in given) return { type: "stuck", reason: given.reason };
     const concluded = await this.#conclude(vmId, batch.messages, given, to);
     if (concluded > 0) return { type: "moved" };
-    const isRefused = given.results.some((result) => "refusal" in result);
-    const reason = isRefused ? `${to.host} refuses what may be done already` : "the VM was given them here meanwhile";
+    const isFull = given.results.some((result) => "refusal" in result);
+    const reason = isFull ? `${to.host} has no room for them` : "the VM was given them here meanwhile";
     return { type: "stuck", reason };
   }
 
@@ -281,10 +282,11 @@ export class Handover {
     }
     const refusals = messages.flatMap((message, index) => {
       const result = results[index];
-      // What the VM was given once may be done: nobody can say that it was refused.
-      if (result === undefined || !("refusal" in result) || message.begunAt !== undefined) return [];
+      if (result === undefined || !("refusal" in result)) return [];
       const { code, message: text } = result.refusal;
-      return { messageId: message.change.params.messageId, refusal: { code: codeOf(code), message: text } };
+      // What may be done waits until there is room for it.
+      if (message.begunAt !== undefined && code === "over-limit") return [];
+      return { ...givenOf(message), refusal: { code: codeOf(code), message: text } };
     });
     const refused = await store.refuseMoved(vmId, refusals, this.#now());
     for (const receipt of refused) settled(receipt);
@@ -294,8 +296,8 @@ export class Handover {
 
 function deedsOf({ change, by, begunAt }: MovedMessage, vm: VmRef, result: Taken, from: Peer): Deed[] {
   const outcome = "kept" in result ? "ok" : result.refusal.code;
-  // What may be done is offered again and again: its refusals would fill the log.
-  if (outcome !== "ok" && begunAt !== undefined) return [];
+  // What may be done is offered until there is room for it, which would fill the log.
+  if (outcome === "over-limit" && begunAt !== undefined) return [];
   const who = { name: by, via: viaOf(from) };
   return [{ who, action: change.method, vm, keys: keysOf(change), messageId: change.params.messageId, outcome }];
 }

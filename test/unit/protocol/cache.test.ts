@@ -149,6 +149,20 @@ describe("a change", () => {
     expect(setFirst().revision).toBe(REMEMBERED_ANSWERS + 2);
   });
 
+  it("is known to be remembered when it was answered after the revision that the cache names", () => {
+    const kept = new KeptCache();
+    const since = (): number[] => [kept.current.answersSince("host"), kept.current.answersSince("guest")];
+    for (let count = 1; count < REMEMBERED_ANSWERS; count += 1) kept.set({ a: `${count}` });
+    kept.set({ b: "1" }, { caller: GUEST });
+    expect(since()).toEqual([0, 0]);
+    kept.set({ a: "the first that may be followed by one too many" });
+    expect(since()).toEqual([1, 0]);
+    kept.set({ a: "last" });
+    expect(since()).toEqual([2, 0]);
+    const restarted = new KeptCache({ epoch: OTHER_EPOCH, contents: kept.current.contents() });
+    expect(restarted.current.answersSince("host")).toBe(2);
+  });
+
   it("can be repeated after the agent was restarted in between", () => {
     const kept = new KeptCache();
     const params = { messageId: "m", entries: [{ key: "a", value: "1" }] };

@@ -3,6 +3,9 @@
  * from the states that its cache's file had, one after the other, not from what the manager or the agent say.
  */
 import { describe, expect, test } from "vitest";
+import { connectUnixSocket } from "../../../../shared/channels/unix-socket.ts";
+import { Client } from "../../../../shared/client.ts";
+import { REMEMBERED_ANSWERS } from "../../../../shared/protocol/limits.ts";
 import { historyAfter, type SentMessage } from "./expected-history.ts";
 import { Scene } from "./scene.ts";
 
@@ -180,6 +183,49 @@ test("a message that waits behind one whose answer is lost has its effect after 
   await web.restartManager();
   await web.manager.untilReceipt("step-4", "delivered");
   expect(await web.agent.history()).toEqual(historyAfter(web.sent));
+});
+
+describe("a message whose answer was lost while another host changed the guest", () => {
+  const change: SentMessage = {
+    method: "set",
+    params: { messageId: "the-change", entries: [{ key: "a", value: "2" }] },
+  };
+
+  /** Sets `a` so often, without the manager. */
+  async function changedElsewhere(times: number): Promise<Scene> {
+    const web = await scene();
+    const answer = web.relay.holdAnswer("set");
+    await web.send(change);
+    await answer;
+    await web.manager.kill("SIGKILL");
+    const client = new Client(await connectUnixSocket(web.relay.path), { role: "host" });
+    for (let number = 0; number < times; number += 1) {
+      const messageId = `elsewhere-${number}`;
+      await client.change("set", { messageId, entries: [{ key: "a", value: `elsewhere ${number}` }] });
+    }
+    await client.close();
+    await web.manager.start();
+    await web.manager.untilReceipt("the-change", times < REMEMBERED_ANSWERS ? "delivered" : "expired");
+    await web.deliver(after);
+    return web;
+  }
+
+  const valueOf = async ({ agent }: Scene): Promise<string | undefined> => {
+    return (await agent.history()).at(-1)?.keys["a"]?.value;
+  };
+
+  test("is known to be delivered as long as the guest remembers", async () => {
+    // The message and what was before it are answered, too.
+    const times = REMEMBERED_ANSWERS - 1 - before.length;
+    const web = await changedElsewhere(times);
+    expect(await valueOf(web)).toBe(`elsewhere ${times - 1}`);
+  });
+
+  test("is unconfirmed, and not done again, when the guest may have forgotten it", async () => {
+    const web = await changedElsewhere(REMEMBERED_ANSWERS);
+    expect(await web.manager.receipt("the-change")).toMatchObject({ isUnconfirmed: true });
+    expect(await valueOf(web)).toBe(`elsewhere ${REMEMBERED_ANSWERS - 1}`);
+  });
 });
 
 test("a condition that held at the effect is not checked again for a lost answer", async () => {

@@ -1,7 +1,7 @@
-import type { AmqpBroker } from "../../../../manager/amqp/broker.ts";
 /** A TCP connection to a broker that can end or fall silent in the middle, as cables and firewalls do. */
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
+import type { AmqpBroker } from "../../../../manager/amqp/broker.ts";
 
 export class CuttableWire {
   readonly #server: Server;

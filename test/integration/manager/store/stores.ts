@@ -3,10 +3,10 @@ import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import { openStore, type StoreOptions } from "../../../../manager/store/open-store.ts";
-import type { VmRef } from "../../../../shared/api/schemas.ts";
 import { type NewEvent, vmEvent } from "../../../../manager/events/event.ts";
+import { openStore, type StoreOptions } from "../../../../manager/store/open-store.ts";
 import type { MessageToKeep, MirrorChange, Store, StoredLifecycle } from "../../../../manager/store/store.ts";
+import type { VmRef } from "../../../../shared/api/schemas.ts";
 
 export const vm = { id: "11111111-1111-4111-8111-111111111111", name: "web1" };
 
@@ -54,7 +54,7 @@ export function mirrorChange(vm: VmRef, value: string): MirrorChange {
   const entry = { key: "k", value, setBy: "guest" as const, setAt, ageMs: 0, revision: 1 };
   const set = [{ entry, seenAt: asOf }];
   const whole = { vmId: vm.id, vmName: vm.name, isLate: false, isReset: false, deleted: [] };
-  return { ...whole, ...place, asOf, agent: { ...agent, ...place, greetedAt: asOf }, set };
+  return { ...whole, ...place, asOf, agent: { ...agent, ...place, answersSince: 0, greetedAt: asOf }, set };
 }
 
 /** An event of the VM's life and what it was made from, which agree on the word. */

@@ -10,6 +10,7 @@ const known: AgentFacts = {
   nonce: "agent-1",
   epoch: "epoch-1",
   revision: 10,
+  answersSince: 0,
   uptimeMs: 60_000,
   clonedFrom: undefined,
   limitBytes: 8192,
@@ -17,9 +18,21 @@ const known: AgentFacts = {
 };
 
 function hello(changes: Partial<HelloResult> = {}): HelloResult {
-  const { software, uuid, bootId, nonce, epoch, revision } = known;
+  const { software, uuid, bootId, nonce, epoch, revision, answersSince } = known;
   const limits = { cache: 8192, value: 1, key: 1, payload: 1 };
-  return { role: "guest", version: 1, software, uuid, bootId, nonce, epoch, revision, limits, ...changes };
+  return {
+    role: "guest",
+    version: 1,
+    software,
+    uuid,
+    bootId,
+    nonce,
+    epoch,
+    revision,
+    answersSince,
+    limits,
+    ...changes,
+  };
 }
 
 describe("a greeting tells", () => {

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Link, type LinkStatus } from "../../../../manager/links/link.ts";
-import type { Probe } from "../../../../manager/monitor/probe.ts";
 import { Mirror } from "../../../../manager/links/mirror.ts";
+import type { Probe } from "../../../../manager/monitor/probe.ts";
 import { socketChannel } from "../../../../shared/channels/unix-socket.ts";
 import { Peer } from "../../../../shared/peer.ts";
 import { RequestError } from "../../../../shared/protocol/errors.ts";
@@ -69,7 +69,7 @@ class ScriptedGuest {
 
   #session(): GuestSession {
     const limits = { cache: 8192, value: 1, key: 1, payload: 1 };
-    const facts = { software: "scripted", uuid: null, bootId: "boot", epoch, revision: 1, limits };
+    const facts = { software: "scripted", uuid: null, bootId: "boot", epoch, revision: 1, answersSince: 0, limits };
     return new GuestSession({ role: "host", agentNonce: "00000000000000bb", onHello: () => facts });
   }
 

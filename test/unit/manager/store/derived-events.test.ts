@@ -1,9 +1,22 @@
 import { describe, expect, test } from "vitest";
-import type { WireEntry } from "../../../../shared/protocol/message.ts";
 import type { Event } from "../../../../manager/events/event.ts";
 import type { Operations } from "../../../../manager/store/operations.ts";
 import type { MirrorChange, ReceivedFromGuest } from "../../../../manager/store/store.ts";
-import { boxWithKey, DAY, delivered, message, NOW, openTables, refused, reopen, SECOND, web1, web2 } from "./tables.ts";
+import type { WireEntry } from "../../../../shared/protocol/message.ts";
+import {
+  GUEST,
+  boxWithKey,
+  DAY,
+  delivered,
+  message,
+  NOW,
+  openTables,
+  refused,
+  reopen,
+  SECOND,
+  web1,
+  web2,
+} from "./tables.ts";
 
 /** What came since it was asked last. */
 function reader(tables: Operations): () => Event[] {
@@ -78,7 +91,7 @@ describe("a message", () => {
     const { tables, database } = openTables();
     tables.keepMessages([message("m", { entries: [{ key: "k", value: "v", secret: true }] })]);
     const withOtherKey = reopen(database, {}, boxWithKey(2));
-    withOtherKey.nextMessage(web1.id, NOW);
+    withOtherKey.nextMessage(web1.id, GUEST, NOW);
     expect(states(withOtherKey.eventsAfter(2, 10))).toEqual([["MESSAGE.REFUSED", "queued", "refused"]]);
   });
 
@@ -86,7 +99,7 @@ describe("a message", () => {
     const { tables } = openTables();
     const read = reader(tables);
     tables.keepMessages(["expired", "seen"].map((id) => message(id, { expiresAt: NOW + SECOND })));
-    tables.nextMessage(web1.id, NOW);
+    tables.nextMessage(web1.id, GUEST, NOW);
     tables.markRead(web1.id, ["seen"], NOW);
     read();
     tables.expireSome(NOW + DAY);
@@ -140,6 +153,7 @@ describe("a mirror that is saved", () => {
       nonce: "n",
       epoch: "e",
       revision: 3,
+      answersSince: 0,
       limitBytes: 8192,
       uptimeMs: 5,
       clonedFrom: undefined,

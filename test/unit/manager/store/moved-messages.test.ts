@@ -2,8 +2,22 @@ import { DatabaseSync } from "node:sqlite";
 import { describe, expect, test } from "vitest";
 import type { Operations } from "../../../../manager/store/operations.ts";
 import { migrate } from "../../../../manager/store/schema.ts";
-import type { MovedMessage } from "../../../../manager/store/store.ts";
-import { boxWithKey, DAY, delivered, message, NOW, openTables, refused, reopen, SECOND, web1, web2 } from "./tables.ts";
+import type { GuestMemory, MovedMessage } from "../../../../manager/store/store.ts";
+import {
+  GUEST,
+  mirrorChange,
+  boxWithKey,
+  DAY,
+  delivered,
+  message,
+  NOW,
+  openTables,
+  refused,
+  reopen,
+  SECOND,
+  web1,
+  web2,
+} from "./tables.ts";
 
 const all = { messages: 100, bytes: 1024 * 1024 };
 const secret = [{ key: "k", value: "hunter2", secret: true }];
@@ -24,10 +38,17 @@ describe("messages to move", () => {
     const { tables } = openTables();
     const times = { queuedAt: NOW, expiresAt: NOW + DAY };
     tables.keepMessages([message("b", times), message("other", { vm: web2 }), message("a", { entries: secret })]);
-    tables.nextMessage(web1.id, NOW + 1);
+    tables.nextMessage(web1.id, GUEST, NOW + 1);
     const { messages, settled } = toMove(tables);
     expect(messages).toEqual([
-      { change: message("b").change, by: "alice", queuedAt: NOW, expiresAt: NOW + DAY, begunAt: NOW + 1 },
+      {
+        change: message("b").change,
+        by: "alice",
+        queuedAt: NOW,
+        expiresAt: NOW + DAY,
+        begunAt: NOW + 1,
+        begunAtRevision: 3,
+      },
       { change: message("a", { entries: secret }).change, by: "alice", queuedAt: NOW },
     ]);
     expect(settled).toEqual([]);
@@ -92,7 +113,7 @@ describe("a message that may be at another manager", () => {
     expect(begunAt(NOW)).toEqual([undefined, undefined]);
     tables.notMoved(["given"], NOW);
     expect(begunAt(NOW + 5)).toEqual([NOW, undefined]);
-    tables.nextMessage(web1.id, NOW + 7);
+    tables.nextMessage(web1.id, GUEST, NOW + 7);
     expect(begunAt(NOW + 9)).toEqual([NOW + 7, NOW + 5]);
   });
 
@@ -140,7 +161,7 @@ describe("a message that another manager keeps", () => {
         );
     };
     const dropFirst = drop(NOW);
-    tables.nextMessage(web1.id, NOW);
+    tables.nextMessage(web1.id, GUEST, NOW);
     expect([dropFirst(), pending(tables)]).toEqual([0, ["m"]]);
     expect([drop(NOW)(), pending(tables)]).toEqual([1, []]);
     expect(tables.settle("m", delivered, NOW)).toBeUndefined();
@@ -198,8 +219,9 @@ describe("a message that another manager keeps", () => {
 });
 
 describe("a message that another manager refuses", () => {
-  const refuse = (tables: Operations, ...messageIds: string[]) => {
-    const refusals = messageIds.map((messageId) => ({ messageId, ...refused }));
+  const refuse = (tables: Operations, ...messageIds: string[]) => refuseBegun(tables, undefined, ...messageIds);
+  const refuseBegun = (tables: Operations, begunAt: number | undefined, ...messageIds: string[]) => {
+    const refusals = messageIds.map((messageId) => ({ messageId, begunAt, ...refused }));
     return tables.refuseMoved(web1.id, refusals, NOW + SECOND).map(({ messageId, state }) => [messageId, state]);
   };
 
@@ -211,52 +233,86 @@ describe("a message that another manager refuses", () => {
     expect(tables.eventsAfter(0, 10).at(-1)).toMatchObject({ newState: "refused", data: { messageId: "m" } });
   });
 
+  test("and that was handed to the VM before is expired: it may be done, and nobody tries it again", () => {
+    const { tables } = openTables();
+    tables.keepMessages([message("m")]);
+    tables.nextMessage(web1.id, GUEST, NOW);
+    expect(refuseBegun(tables, NOW, "m")).toEqual([["m", "expired"]]);
+    expect(tables.receipt("m")).toMatchObject({ isUnconfirmed: true, refusal: refused.refusal });
+  });
+
   test("but was handed to the VM here meanwhile, is settled, gone, or another VM's, stays as it is", () => {
     const { tables } = openTables();
     tables.keepMessages([message("begun"), message("over"), message("other", { vm: web2 })]);
-    tables.nextMessage(web1.id, NOW);
+    tables.nextMessage(web1.id, GUEST, NOW);
     tables.settle("over", delivered, NOW);
     expect(refuse(tables, "begun", "over", "other", "gone")).toEqual([]);
     expect(tables.settle("begun", delivered, NOW)).toMatchObject({ state: "delivered" });
   });
 });
 
-describe("a message that comes from another manager and may be done already", () => {
-  const deliver = (tables: Operations, count: number, vm = web1) => {
-    for (let number = 0; number < count; number += 1) {
-      const messageId = `later${number}`;
-      tables.keepMessages([message(messageId, { vm })]);
-      tables.settle(messageId, number % 2 === 0 ? delivered : refused, NOW);
-    }
+describe("a message that may be done already", () => {
+  const guest = (answersSince: number, revision = 1_000) => ({ revision, answersSince });
+  const attempt = (tables: Operations, remembering: GuestMemory) => tables.nextMessage(web1.id, remembering, NOW);
+  /** Handed to a guest whose cache had this revision. */
+  const begunAt = (revision: number) => {
+    const { tables } = openTables();
+    tables.keepMessages([message("m"), message("next")]);
+    attempt(tables, guest(0, revision));
+    return tables;
   };
 
-  test("is kept while the guest still knows what it was given since", () => {
-    const { tables } = openTables();
-    deliver(tables, 199);
-    expect(keep(tables, moved("m", { begunAt: NOW - SECOND }))).toEqual(["new"]);
+  test("is given again while the guest knows whatever it has done since", () => {
+    expect(attempt(begunAt(300), guest(299)).next?.messageId).toBe("m");
+    expect(attempt(begunAt(0), guest(0)).next?.messageId).toBe("m");
   });
 
-  test("is a conflict when the guest was given too much since to know it", () => {
+  test("is not when the guest may have done and forgotten it: nobody knows, and those behind it go on", () => {
+    const tables = begunAt(300);
+    const { next, settled } = attempt(tables, guest(300));
+    expect(settled).toMatchObject([{ messageId: "m", state: "expired", isUnconfirmed: true }]);
+    expect(next?.messageId).toBe("next");
+    expect(tables.eventsAfter(0, 10).at(-1)).toMatchObject({ newState: "expired", data: { messageId: "m" } });
+  });
+
+  test("counts from its first attempt, and from an earlier revision when the machine went back to one", () => {
+    const tables = begunAt(300);
+    attempt(tables, guest(0, 500));
+    expect(attempt(tables, guest(300)).next?.messageId).toBe("next");
+    const wentBack = begunAt(300);
+    attempt(wentBack, guest(0, 20));
+    expect(attempt(wentBack, guest(30)).next?.messageId).toBe("next");
+  });
+
+  test("takes that with it to another manager", () => {
     const { tables } = openTables();
-    deliver(tables, 200);
-    expect(tables.keepMoved(web1, [moved("m", { begunAt: NOW - SECOND })], "host1", NOW)).toEqual([
-      {
-        type: "conflict",
-        message:
-          "it waits since 2026-01-15T12:00:00.000Z and may be done already; too much was delivered to VM web1 since to know",
-      },
+    const begun = { begunAt: NOW, begunAtRevision: 300 };
+    expect(keep(tables, moved("a", begun), moved("b", begun), moved("unknown", { begunAt: NOW }))).toEqual([
+      "new",
+      "new",
+      "new",
     ]);
-    expect(keep(tables, moved("not-begun"), moved("begun-after", { begunAt: NOW + 1 }))).toEqual(["new", "new"]);
+    expect(attempt(tables, guest(299)).next?.messageId).toBe("a");
+    tables.settle("a", delivered, NOW);
+    const { next, settled } = attempt(tables, guest(400));
+    expect([next, settled.map(({ messageId }) => messageId)]).toEqual([undefined, ["b", "unknown"]]);
   });
 
-  test("is kept when it was another VM that was given much", () => {
+  test("was not begun when it comes from a manager that never gave it to the guest", () => {
     const { tables } = openTables();
-    deliver(tables, 200, web2);
-    expect(keep(tables, moved("m", { begunAt: NOW - SECOND }))).toEqual(["new"]);
+    keep(tables, moved("m"));
+    expect(attempt(tables, guest(400)).next?.messageId).toBe("m");
   });
 
-  test("is a conflict when that was longer ago than receipts are kept", () => {
-    expect(keep(openTables().tables, moved("m", { begunAt: NOW - 31 * DAY }))).toEqual(["conflict"]);
+  test("is in doubt since it was given away, and no more when it was not", () => {
+    const { tables } = openTables();
+    tables.saveMirrors([mirrorChange({ revision: 300 })]);
+    tables.keepMessages([message("m"), message("n")]);
+    toMove(tables, NOW);
+    tables.notMoved(["n"], NOW);
+    const { next, settled } = attempt(tables, guest(300));
+    expect([next?.messageId, settled.map(({ messageId }) => messageId)]).toEqual(["n", ["m"]]);
+    expect(toMove(tables, NOW).messages[0]?.begunAtRevision).toBe(1_000);
   });
 });
 
@@ -282,7 +338,7 @@ describe("a message that comes from another manager", () => {
     const change = message("m", { entries: secret }).change;
     expect(keep(tables, moved("m", { change }), moved("m", { change }))).toEqual(["new", "known"]);
     expect(JSON.stringify(database.prepare("SELECT * FROM messages").all())).not.toContain("hunter2");
-    expect(tables.nextMessage(web1.id, NOW).next?.change).toEqual(change);
+    expect(tables.nextMessage(web1.id, GUEST, NOW).next?.change).toEqual(change);
     expect(tables.eventsAfter(0, 10)).toHaveLength(1);
   });
 
@@ -319,7 +375,7 @@ describe("a message that comes from another manager", () => {
 
 describe("the order of delivery", () => {
   const deliverAll = (tables: Operations): string[] => {
-    const { next } = tables.nextMessage(web1.id, NOW);
+    const { next } = tables.nextMessage(web1.id, GUEST, NOW);
     if (next === undefined) return [];
     tables.settle(next.messageId, delivered, NOW);
     return [next.messageId, ...deliverAll(tables)];
@@ -361,6 +417,7 @@ function asInVersion1(database: DatabaseSync): void {
     DROP TABLE moved_messages;
     ALTER TABLE messages DROP COLUMN ordered_at;
     ALTER TABLE messages DROP COLUMN moving_at;
+    ALTER TABLE messages DROP COLUMN begun_at_revision;
     PRAGMA user_version = 1;
   `);
 }

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import type { WireEntry } from "../../../../shared/protocol/message.ts";
 import { commitTogether } from "../../../../manager/store/commit-together.ts";
 import type { Request } from "../../../../manager/store/operations.ts";
 import { migrate } from "../../../../manager/store/schema.ts";
-import type { AgentFacts, MirrorChange, StoredToken, StoredUser } from "../../../../manager/store/store.ts";
-import { DAY, message, NOW, openTables, SECOND, web1, web2 } from "./tables.ts";
+import type { StoredToken, StoredUser } from "../../../../manager/store/store.ts";
+import type { WireEntry } from "../../../../shared/protocol/message.ts";
+import { DAY, message, NOW, openTables, SECOND, web1, web2, agent, mirrorChange } from "./tables.ts";
 
 const event = (messageId: string, data: Record<string, unknown> = {}, vm = web1) =>
   ({ vm, receivedAt: NOW, messageId, kind: "event", params: { messageId, event: "BOOTED", data } }) as const;
@@ -49,26 +49,8 @@ describe("messages from guests", () => {
   });
 });
 
-const agent: AgentFacts = {
-  software: "agent 0.1.0",
-  uuid: null,
-  bootId: "b",
-  nonce: "n",
-  epoch: "e",
-  revision: 3,
-  limitBytes: 8192,
-  uptimeMs: 5,
-  clonedFrom: undefined,
-  greetedAt: NOW,
-};
-
 const entry = (key: string, more: Partial<WireEntry> = {}): WireEntry => {
   return { key, value: "v", setBy: "guest", setAt: "2026-01-15T12:00:00.000Z", ageMs: 0, revision: 1, ...more };
-};
-
-const mirrorChange = (change: Partial<MirrorChange>): MirrorChange => {
-  const head = { vmId: web1.id, vmName: web1.name, epoch: "e", revision: 3, limitBytes: 8192, asOf: NOW, agent };
-  return { ...head, isReset: false, isLate: false, set: [], deleted: [], ...change };
 };
 
 describe("mirrors", () => {

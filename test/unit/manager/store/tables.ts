@@ -1,14 +1,14 @@
 /** The store's operations on a database in memory, and messages and events to try them with. */
 import { DatabaseSync } from "node:sqlite";
 import { type Event, type NewEvent, vmEvent } from "../../../../manager/events/event.ts";
-import type { NewEntry } from "../../../../shared/protocol/message.ts";
 import type { Transacting } from "../../../../manager/store/commit-together.ts";
 import { DEFAULT_STORE_LIMITS, type StoreLimits } from "../../../../manager/store/limits.ts";
 import type { Operations } from "../../../../manager/store/operations.ts";
 import { migrate } from "../../../../manager/store/schema.ts";
 import { SecretBox } from "../../../../manager/store/secret-box.ts";
-import type { MessageToKeep } from "../../../../manager/store/store.ts";
+import type { AgentFacts, GuestMemory, MessageToKeep, MirrorChange } from "../../../../manager/store/store.ts";
 import { operationsOn } from "../../../../manager/store/tables.ts";
+import type { NewEntry } from "../../../../shared/protocol/message.ts";
 
 export const web1 = { id: "11111111-1111-4111-8111-111111111111", name: "web1" };
 export const web2 = { id: "22222222-2222-4222-8222-222222222222", name: "web2" };
@@ -18,6 +18,9 @@ export const NOW = Date.UTC(2026, 0, 15, 12);
 
 export const SECOND = 1000;
 export const DAY = 24 * 60 * 60 * SECOND;
+
+/** Of which everything that it answered is known. */
+export const GUEST: GuestMemory = { revision: 3, answersSince: 0 };
 
 export const boxWithKey = (byte: number) => new SecretBox(Buffer.alloc(32, byte));
 
@@ -61,3 +64,23 @@ export const delivered = {
 export const refused = { type: "refused" as const, refusal: { code: "over-limit" as const, message: "no room" } };
 
 export const resumed = (vm = web1, time = NOW): NewEvent => vmEvent("VM.RUNNING", vm, time, { newState: "Running" });
+
+export const agent: AgentFacts = {
+  software: "agent 0.1.0",
+  uuid: null,
+  bootId: "b",
+  nonce: "n",
+  epoch: "e",
+  revision: 3,
+  answersSince: 0,
+  limitBytes: 8192,
+  uptimeMs: 5,
+  clonedFrom: undefined,
+  greetedAt: NOW,
+};
+
+/** To the mirror of `web1`. */
+export const mirrorChange = (change: Partial<MirrorChange>): MirrorChange => {
+  const head = { vmId: web1.id, vmName: web1.name, epoch: "e", revision: 3, limitBytes: 8192, asOf: NOW, agent };
+  return { ...head, isReset: false, isLate: false, set: [], deleted: [], ...change };
+};
