@@ -103,10 +103,10 @@ describe("an envelope", () => {
     expect(new Opener(key).open(padded, routingKey)).toEqual({ type: "refused", reason: "too-large" });
   });
 
-  it("is sealed 2^32 times under one key, and then no more", () => {
-    const sealer = new Sealer(key, ada, 2 ** 32 - 1);
+  it("is sealed 2^40 times under one key, and then no more", () => {
+    const sealer = new Sealer(key, ada, 2 ** 40 - 1);
     const last = sealed(sealer);
-    expect(last.toString("hex", 28, HEADER_BYTES)).toBe("0000000000000000ffffffff");
+    expect(last.toString("hex", 28, HEADER_BYTES)).toBe("00000000000000ffffffffff");
     expect(new Opener(key).open(last, routingKey).type).toBe("opened");
     expect(sealer.seal(message, routingKey)).toMatchObject({ type: "refused" });
   });
