@@ -132,29 +132,23 @@ export class Manager {
     this.#options = options;
     this.#parts = parts;
     const streams = new StreamQuota(defaultApiLimits.streamsPerPrincipal);
-    this.#doors = new RunningSet<DoorOptions, ApiServer>({
-      start: (door) => ApiServer.listen({ service, handlers, authenticator: accounts, log, streams, doors: [door] }),
-      check: async (door) => {
-        if (door.type === "tls") await readCertificate(door);
-      },
+    this.#doors = new RunningSet<DoorOptions, ApiServer>(async (door) => {
+      if (door.type === "tls") await readCertificate(door);
+      return () => ApiServer.listen({ service, handlers, authenticator: accounts, log, streams, doors: [door] });
     });
-    this.#consoles = new RunningSet<ConsoleConfig, ConsoleServer>({
-      start: (console) => {
-        const { stateDirectory } = places;
-        return ConsoleServer.start({ ...console, service, authenticator: accounts, log, stateDirectory });
-      },
+    this.#consoles = new RunningSet<ConsoleConfig, ConsoleServer>((console) => () => {
+      const { stateDirectory } = places;
+      return ConsoleServer.start({ ...console, service, authenticator: accounts, log, stateDirectory });
     });
-    this.#sources = new RunningSet<SourceSpec, Closable>({
-      start: (spec) => {
-        const source = openSource(spec, options.host, events);
-        inventory.add(source);
-        return Promise.resolve({
-          close: async () => {
-            await inventory.remove(source.name);
-            await events.subscriptions.inventorySays(source.name, []);
-          },
-        });
-      },
+    this.#sources = new RunningSet<SourceSpec, Closable>((spec) => () => {
+      const source = openSource(spec, options.host, events);
+      inventory.add(source);
+      return {
+        close: async () => {
+          await inventory.remove(source.name);
+          await events.subscriptions.inventorySays(source.name, []);
+        },
+      };
     });
     this.#inventoryEnded = inventory.run([], this.#endInventory.signal);
     const every = (ms: number, work: () => Promise<void>): NodeJS.Timeout => {
@@ -487,15 +481,9 @@ async function partsOver(
   const kept = { vms, messages, store, accounts, audit, inventory, metrics, events, images, monitor, recoveries };
   const service = new ManagerService({ ...kept, peers: () => peers.all[0]?.health(), startedAt: Date.now() });
   const local = handlersOf(service);
-  const peers = new RunningSet<PeersConfig, Peers>({
-    check: (peersConfig) => {
-      Peers.assertUsable(peersConfig);
-      return Promise.resolve();
-    },
-    start: (peersConfig) => {
-      const parts = { vms, localVms, store, accounts, audit, expireAfterMs };
-      return Promise.resolve(Peers.start({ config: peersConfig, host, local, ...parts, log, failed }));
-    },
+  const peers = new RunningSet<PeersConfig, Peers>((peersConfig) => {
+    const parts = { vms, localVms, store, accounts, audit, expireAfterMs };
+    return Peers.prepare({ config: peersConfig, host, local, ...parts, log, failed });
   });
   const handlers = switching(() => peers.all[0]?.handlers ?? local);
   return { ...kept, guestAgents, peers, live, keeper, log, failure, service, handlers };

@@ -6,21 +6,23 @@ export interface Closable {
   close(): Promise<void>;
 }
 
-export interface RunningSetOptions<Options, T> {
-  start: (options: Options) => Promise<T>;
-  /** Rejects when this cannot be started anyway: then nothing is ended for it. */
-  check?: (options: Options) => Promise<unknown>;
-}
+type Start<T> = () => T | Promise<T>;
+
+/**
+ * Fails when this cannot be started anyway: then nothing is ended for it. The function that it gives starts it, with what was
+ * read here, so that a file that changes meanwhile changes nothing.
+ */
+type Prepare<Options, T> = (options: Options) => Start<T> | Promise<Start<T>>;
 
 export class RunningSet<Options, T extends Closable> {
-  readonly #options: RunningSetOptions<Options, T>;
+  readonly #prepare: Prepare<Options, T>;
   readonly #running = new Map<string, T>();
   /** What two configurations name is started once, and what is being started is not left running by close. */
   readonly #turns = new Turns();
   #closed: Promise<void> | undefined;
 
-  constructor(options: RunningSetOptions<Options, T>) {
-    this.#options = options;
+  constructor(prepare: Prepare<Options, T>) {
+    this.#prepare = prepare;
   }
 
   get all(): T[] {
@@ -28,8 +30,8 @@ export class RunningSet<Options, T extends Closable> {
   }
 
   /**
-   * Ends what is not wanted any more, then starts what is new; what is wanted as it was goes on. When something new fails
-   * its check, all stays as it was. Rejects with the first failure, after everything else was ended and started.
+   * Ends what is not wanted any more, then starts what is new; what is wanted as it was goes on. When something new cannot
+   * be prepared, all stays as it was. Rejects with the first failure, after everything else was ended and started.
    */
   apply(wanted: readonly Options[]): Promise<void> {
     return this.#turns.take(() => this.#apply(wanted));
@@ -46,16 +48,16 @@ export class RunningSet<Options, T extends Closable> {
   async #apply(wanted: readonly Options[]): Promise<void> {
     this.#assertOpen();
     const byKey = new Map(wanted.map((options) => [JSON.stringify(options), options]));
-    const added = [...byKey].filter(([key]) => !this.#running.has(key));
-    for (const [, options] of added) await this.#options.check?.(options);
+    const added = new Map<string, Start<T>>();
+    for (const [key, options] of byKey) if (!this.#running.has(key)) added.set(key, await this.#prepare(options));
     const results = await this.#end([...this.#running.keys()].filter((key) => !byKey.has(key)));
-    for (const [key, options] of added) results.push(...(await Promise.allSettled([this.#start(key, options)])));
+    for (const [key, start] of added) results.push(...(await Promise.allSettled([this.#start(key, start)])));
     throwFirst(results);
   }
 
-  async #start(key: string, options: Options): Promise<void> {
+  async #start(key: string, start: Start<T>): Promise<void> {
     this.#assertOpen();
-    this.#running.set(key, await this.#options.start(options));
+    this.#running.set(key, await start());
   }
 
   #end(keys: readonly string[]): Promise<PromiseSettledResult<unknown>[]> {

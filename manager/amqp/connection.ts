@@ -26,9 +26,11 @@ export interface AmqpConnectionOptions {
   heartbeatS?: number;
   /** Between two attempts to connect. */
   longestRetryMs?: number;
-  /** Called when it is connected and all is made, and when that has ended; not for attempts that failed. */
+  /** Called when it is connected and all is made, and when that has ended. */
   onUp?: () => void;
   onDown?: (reason: string) => void;
+  /** Called for each attempt that failed; another one follows. */
+  onFailed?: (reason: string) => void;
   guard: AddressGuard | undefined;
   log: Log;
 }
@@ -135,13 +137,13 @@ export class AmqpConnection {
   #down(reason: string): void {
     const wasUp = this.#session !== undefined;
     const isNews = wasUp || reason !== this.#reason;
+    const { log, target, onDown, onFailed } = this.#options;
     this.#session = undefined;
     this.#reason = reason;
-    if (isNews && !this.#closing.signal.aborted) {
-      this.#options.log.warn("amqp-disconnected", { target: this.#options.target, reason });
-    }
+    if (isNews && !this.#closing.signal.aborted) log.warn("amqp-disconnected", { target, reason });
     this.#tell();
-    if (wasUp) this.#options.onDown?.(reason);
+    if (wasUp) onDown?.(reason);
+    else if (!this.#closing.signal.aborted) onFailed?.(reason);
   }
 
   #onBlocked(): void {

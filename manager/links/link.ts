@@ -360,7 +360,8 @@ export class Link {
     }
     this.#wantsNewEpoch = false;
     const since = findings.includes("reverted") ? undefined : mirror.resumeFrom;
-    const { revision } = await client.read("watch", since === undefined ? {} : { since });
+    const { epoch, revision } = await client.read("watch", since === undefined ? {} : { since });
+    mirror.guestIsAt({ epoch, revision });
     this.#missedUpTo = revision;
     this.#begun = hello;
     this.#hasStopped = false;

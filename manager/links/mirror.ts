@@ -54,6 +54,8 @@ export class Mirror {
   #snapshot: Snapshot | undefined;
   #unsavedKeys = new Set<string>();
   #isUnsavedReset = false;
+  /** As it was saved, which a crash may have kept from being the last that watchers were told. */
+  #isAsSaved = false;
 
   static load({ epoch, revision, entries }: StoredMirror): Mirror {
     const mirror = new Mirror();
@@ -62,6 +64,7 @@ export class Mirror {
     // Deletions before the manager's start are not known.
     mirror.#forgottenUpTo = revision;
     for (const mirrored of entries) mirror.#put(mirrored);
+    mirror.#isAsSaved = true;
     return mirror;
   }
 
@@ -110,9 +113,16 @@ export class Mirror {
     return keys.flatMap((key) => this.get(key, now) ?? []);
   }
 
+  /** What the guest says when it is asked to tell its changes: it tells nothing where there are none. */
+  guestIsAt({ epoch, revision }: Cursor): void {
+    if (epoch === this.#epoch && revision <= this.#revision) this.#isAsSaved = false;
+  }
+
   startWatch(since: Cursor | undefined): WatchPlace {
     const canResume =
-      since?.epoch === this.#epoch && since.revision <= this.#revision && since.revision >= this.#forgottenUpTo;
+      since?.epoch === this.#epoch &&
+      (since.revision <= this.#revision || this.#isAsSaved) &&
+      since.revision >= this.#forgottenUpTo;
     const revision = canResume ? since.revision : 0;
     return {
       epoch: this.#epoch,
@@ -130,7 +140,10 @@ export class Mirror {
     now: number,
   ): ChangedBatch | undefined {
     const isOutrun = this.#forgottenUpTo > Math.max(place.position.revision, place.deletionsKnownTo);
-    if (place.epoch !== this.#epoch || isOutrun) Object.assign(place, this.startWatch(undefined));
+    const isAhead = place.epoch === this.#epoch && place.position.revision > this.#revision;
+    // The guest is heard first: what was saved is older than what the watcher knows.
+    if (isAhead && this.#isAsSaved) return undefined;
+    if (place.epoch !== this.#epoch || isOutrun || isAhead) Object.assign(place, this.startWatch(undefined));
     const { changes, reached, more } = this.#changesAfter(place, prefix, maySee, now);
     const resync = place.isResync;
     place.position = reached;
@@ -151,12 +164,13 @@ export class Mirror {
     return { isReset, set, deleted: keys.filter((key) => !this.#entries.has(key)) };
   }
 
-  #applyChanges({ epoch, revision, changes }: ChangedBatch, now: number): void {
+  #applyChanges({ epoch, revision, more, changes }: ChangedBatch, now: number): void {
     if (epoch !== this.#epoch) throw new RemoteProtocolError("changes of another epoch came without a snapshot");
     const added = changes.reduce((sum, change) => sum + ("deleted" in change ? 0 : bytesOf(change)), 0);
     assertBounded(this.#bytes + added - this.#bytesOfKeys(changes), this.#entries.size + changes.length);
     for (const change of changes) this.#applyChange(change, now);
     this.#revision = Math.max(this.#revision, revision);
+    if (!more) this.#isAsSaved = false;
   }
 
   #applyChange(change: WireChange, now: number): void {
@@ -194,6 +208,7 @@ export class Mirror {
     this.#forgottenUpTo = revision;
     this.#unsavedKeys = new Set();
     this.#isUnsavedReset = true;
+    this.#isAsSaved = false;
   }
 
   #put(mirrored: MirroredEntry): void {

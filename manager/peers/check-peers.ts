@@ -7,12 +7,13 @@ import { setTimeout as pause } from "node:timers/promises";
 import { within } from "../../shared/abort.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
 import type { Log } from "../../shared/log.ts";
+import { unreachable } from "../../shared/protocol/errors.ts";
 import { configuredBroker } from "../amqp/configured-broker.ts";
 import { shownAmqpUrl } from "../amqp/url.ts";
 import type { PeersConfig } from "../config.ts";
 import { BrokerTransport, type BrokerTransportOptions } from "./broker/broker-transport.ts";
 import { type PeerKey, readPeerKey } from "./broker/peer-key.ts";
-import type { Addressee, Claim, Passing, TransportListener } from "./transport.ts";
+import type { Addressee, Claim, Passing, TransportListener, Trouble } from "./transport.ts";
 import type { Peer, WireMessage } from "./wire.ts";
 
 /** From the look-up of the broker's name until our queues are there. */
@@ -35,6 +36,9 @@ const MAX_CLOCK_DIFFERENCE_MS = 3_000;
 
 /** Whoever is at the broker can make fingerprints up. */
 const MAX_NAMED = 20;
+
+/** Whoever checks is told what it found, and a log beside it would say the same again. */
+const silent: Log = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
 /** Does a step and tells what it found; settles with whether it is well. */
 export type Step = (name: string, work: () => Promise<string>) => Promise<boolean>;
@@ -135,7 +139,7 @@ class CheckingEnd implements TransportListener {
   readonly #troubles: string[] = [];
 
   constructor(options: Omit<BrokerTransportOptions, "log">) {
-    this.#transport = new BrokerTransport({ ...options, log: this.#log() });
+    this.#transport = new BrokerTransport({ ...options, log: silent });
     this.#transport.start(this);
   }
 
@@ -165,6 +169,20 @@ class CheckingEnd implements TransportListener {
 
   otherKey(fingerprint: string): void {
     if (this.#found.otherKeys.size <= MAX_NAMED) this.#found.otherKeys.add(fingerprint);
+  }
+
+  trouble({ type, reason }: Trouble): void {
+    switch (type) {
+      case "not-connected":
+        this.#connected.resolve({ reason });
+        return;
+      case "queues-broken":
+      case "claim-refused":
+        this.#troubles.push(reason);
+        return;
+      default:
+        unreachable(type);
+    }
   }
 
   async untilConnected(): Promise<void> {
@@ -210,17 +228,6 @@ class CheckingEnd implements TransportListener {
   async #toEveryone(message: WireMessage): Promise<void> {
     const passing = await this.#transport.send({ type: "everyone" }, message, EXPIRES_MS);
     if (passing.type !== "passed") throw new CommandError("failed", whyNotPassed(passing));
-  }
-
-  /** What the transport tells nobody else: that it could not connect, and goes on trying, and that a VM's queue was refused. */
-  #log(): Log {
-    const silent = (): void => undefined;
-    const warn = (event: string, fields?: Record<string, unknown>): void => {
-      const reason = String(fields?.["reason"]);
-      if (event === "amqp-disconnected") this.#connected.resolve({ reason });
-      if (event === "peer-claim-refused" || event === "peer-queues-broken") this.#troubles.push(reason);
-    };
-    return { info: silent, warn, error: silent };
   }
 }
 

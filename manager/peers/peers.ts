@@ -5,6 +5,7 @@
 import { type EndpointName, endpoints } from "../../shared/api/endpoints.ts";
 import type { Health } from "../../shared/api/schemas.ts";
 import type { Log } from "../../shared/log.ts";
+import { unreachable } from "../../shared/protocol/errors.ts";
 import type { Accounts } from "../access/accounts.ts";
 import type { AuditLog } from "../access/audit-log.ts";
 import { configuredBroker } from "../amqp/configured-broker.ts";
@@ -59,21 +60,17 @@ export class Peers implements Closable, TransportListener {
   readonly #otherKeys: OtherKeys;
   readonly #closing = new AbortController();
 
-  /** Throws CommandError when its files do not serve. */
-  static assertUsable(config: PeersConfig): void {
-    readPeerKey(config.keyFile);
-    configuredBroker(config);
-  }
-
-  /** Throws CommandError when its files do not serve. Nobody waits for the broker. */
-  static start(options: PeersOptions): Peers {
+  /** Throws CommandError when its files do not serve. What it returns starts with what they held; nobody waits for the broker. */
+  static prepare(options: PeersOptions): () => Peers {
     const { config, host, log } = options;
     const key = readPeerKey(config.keyFile);
     const broker = configuredBroker(config);
-    const transport = new BrokerTransport({ broker, exchange: config.exchange, key, host, log });
-    const peers = new Peers(options, transport, shownBroker(broker));
-    transport.start(peers);
-    return peers;
+    return () => {
+      const transport = new BrokerTransport({ broker, exchange: config.exchange, key, host, log });
+      const peers = new Peers(options, transport, shownBroker(broker));
+      transport.start(peers);
+      return peers;
+    };
   }
 
   /** @param broker for people, without its password */
@@ -85,7 +82,8 @@ export class Peers implements Closable, TransportListener {
     this.#outgoing = new OutgoingCalls({
       transport,
       onGone: (peerId) => {
-        this.#gone(peerId);
+        this.#directory.drop(peerId);
+        this.#incoming.gone(peerId);
       },
     });
     this.#claims = new Claims({
@@ -114,9 +112,10 @@ export class Peers implements Closable, TransportListener {
       failed,
       log,
     });
+    const own = withPlaces(local, this.#claims);
     this.#incoming = new IncomingCalls({
       transport,
-      handlers: withPlaces(local, this.#claims),
+      handlers: own,
       peerHandlers: {
         yield: (params, from) => this.#claims.yield(params, from),
         takeMessages: (params, from) => this.#handover.take(params, from),
@@ -129,7 +128,7 @@ export class Peers implements Closable, TransportListener {
     this.#otherKeys = new OtherKeys(() => {
       void transport.send({ type: "everyone" }, { type: "alive" }, SIGN_OF_LIFE_MS);
     });
-    const handlers = everywhere(local, {
+    const handlers = everywhere(own, {
       whereabouts: this.#claims,
       caller: this.#outgoing,
       vms,
@@ -163,10 +162,32 @@ export class Peers implements Closable, TransportListener {
   // What the transport tells.
 
   received(message: WireMessage, from: Peer, sentAt?: number): void {
-    if (message.type === "announce" || message.type === "bye") this.#directory.take(message, from, sentAt);
-    if (message.type === "bye") this.#gone(from.id);
-    this.#outgoing.take(message, from);
-    this.#incoming.take(message, from);
+    switch (message.type) {
+      case "announce":
+        this.#directory.take(message, from, sentAt);
+        return;
+      case "bye":
+        this.#directory.take(message, from, sentAt);
+        this.#outgoing.gone(from.id);
+        this.#incoming.gone(from.id);
+        return;
+      case "alive":
+      case "answer":
+      case "problem":
+      case "misdirected":
+      case "begun":
+      case "event":
+      case "end":
+        this.#outgoing.take(message, from);
+        return;
+      case "request":
+      case "credit":
+      case "cancel":
+        this.#incoming.take(message, from);
+        return;
+      default:
+        unreachable(message);
+    }
   }
 
   connected(): void {
@@ -187,12 +208,6 @@ export class Peers implements Closable, TransportListener {
 
   otherKey(): void {
     this.#otherKeys.heard();
-  }
-
-  #gone(peerId: string): void {
-    this.#claims.gone(peerId);
-    this.#outgoing.gone(peerId);
-    this.#incoming.gone(peerId);
   }
 }
 

@@ -18,6 +18,15 @@ export type Passing =
 /** What a broker lets us do with a VM's queue, which only one manager can have at a time. */
 export type Claim = "held" | "taken" | "away";
 
+/**
+ * `not-connected`: to the broker, or not on all connections that are needed; it is tried again. `queues-broken`: our queues are
+ * not as they should be, and are made again. `claim-refused`: the broker does not make a VM's queue for us.
+ */
+export interface Trouble {
+  type: "not-connected" | "queues-broken" | "claim-refused";
+  reason: string;
+}
+
 export interface TransportListener {
   /** Opened and of the right shape, and not sent by ourselves. `sentAt`: ms since 1970 by the sender's clock. */
   received(message: WireMessage, from: Peer, sentAt?: number): void;
@@ -28,6 +37,8 @@ export interface TransportListener {
   lost(vmId: string): void;
   /** Something came that was sealed with another key than ours, which has this fingerprint. */
   otherKey?(fingerprint: string): void;
+  /** The broker does not do what it should, which the log tells of, too. */
+  trouble?(trouble: Trouble): void;
 }
 
 export interface Transport {

@@ -29,8 +29,6 @@ export interface Whereabouts {
   readonly isSettling: boolean;
   /** Managers that have announced themselves and are not known to be gone. */
   peers(): Peer[];
-  /** Nothing can be sent to it: it is gone, with what it held. */
-  gone(peerId: string): void;
   /** That manager says that it holds the VM. */
   isHeldBy(vm: VmRef, peer: Peer): void;
   /** Calls back whenever the VM's place is another one, till the returned function is called. */

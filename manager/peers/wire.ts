@@ -97,7 +97,8 @@ const request = z.object({
   ]),
 });
 
-export const wireMessage = z.discriminatedUnion("type", [
+/** Who is there, and what it holds: for the directory. */
+const announcements = [
   /**
    * To everyone when it connects and when its VMs changed, and as a reminder without `vms`: who has another revision asks for
    * them. `wants`: answer with your own, to me alone.
@@ -110,9 +111,12 @@ export const wireMessage = z.discriminatedUnion("type", [
   }),
   /** It stops: nobody is to wait for it. */
   z.object({ type: z.literal("bye") }),
+] as const;
+
+/** What means something to those who ask: for the outgoing calls. */
+const forCaller = [
   /** Says nothing: whoever can be sent to is there. */
   z.object({ type: z.literal("alive") }),
-  request,
   z.object({ type: z.literal("answer"), of: callId, answer: z.unknown() }),
   z.object({
     type: z.literal("problem"),
@@ -134,12 +138,22 @@ export const wireMessage = z.discriminatedUnion("type", [
   }),
   /** The stream has come to its end; `number` is one more than its last event's. */
   z.object({ type: z.literal("end"), of: callId, number: count }),
+] as const;
+
+/** What means something to those who are asked: for the incoming calls. */
+const forCallee = [
+  request,
   /** The caller of a stream takes events up to this number, and is there still. */
   z.object({ type: z.literal("credit"), of: callId, to: managerId, until: count }),
   z.object({ type: z.literal("cancel"), of: callId, to: managerId }),
-]);
+] as const;
+
+export const wireMessage = z.discriminatedUnion("type", [...announcements, ...forCaller, ...forCallee]);
 export type WireMessage = z.infer<typeof wireMessage>;
-export type WireRequest = Extract<WireMessage, { type: "request" }>;
+export type Announcement = z.infer<(typeof announcements)[number]>;
+export type ForCaller = z.infer<(typeof forCaller)[number]>;
+export type ForCallee = z.infer<(typeof forCallee)[number]>;
+export type WireRequest = z.infer<typeof request>;
 
 /** The plaintext of an envelope. */
 export const sealedMessage = z.object({ from: peer, sentAt: z.int(), message: wireMessage });

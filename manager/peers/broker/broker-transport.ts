@@ -18,7 +18,7 @@ import { amqpReason, brokerAddress, brokerError } from "../../amqp/failure.ts";
 import type { Publication } from "../../amqp/session.ts";
 import type { ConnectionState } from "../../connection-state.ts";
 import { AtMostEvery } from "../../events/at-most-every.ts";
-import type { Addressee, Claim, Passing, Transport, TransportListener } from "../transport.ts";
+import type { Addressee, Claim, Passing, Transport, TransportListener, Trouble } from "../transport.ts";
 import type { Peer, WireMessage } from "../wire.ts";
 import { BrokerConnections } from "./connections.ts";
 import { BrokerEcho } from "./echo.ts";
@@ -89,6 +89,9 @@ export class BrokerTransport implements Transport {
       onDown: (reason) => {
         this.#onDown(reason);
       },
+      onFailed: (reason) => {
+        this.#tellTrouble({ type: "not-connected", reason });
+      },
       log,
     });
   }
@@ -126,7 +129,7 @@ export class BrokerTransport implements Transport {
     return this.#publishToEveryone(sealed.envelope, expiresInMs);
   }
 
-  /** `taken`, too, when the broker does not make the queue for us, which the log tells. */
+  /** `taken`, too, when the broker does not make the queue for us, of which the log and the listener are told. */
   async claim(vmId: string): Promise<Claim> {
     const queues = this.#queues;
     if (queues === undefined || !this.#connections.areUp) return "away";
@@ -202,7 +205,10 @@ export class BrokerTransport implements Transport {
   #broken(error: unknown): void {
     const isRefusal = error instanceof Error && "code" in error;
     const reason = isRefusal ? amqpReason(error, this.#options.broker) : undefined;
-    if (reason !== undefined) this.#options.log.warn("peer-queues-broken", { reason });
+    if (reason !== undefined) {
+      this.#options.log.warn("peer-queues-broken", { reason });
+      this.#tellTrouble({ type: "queues-broken", reason });
+    }
     this.#connections.giveUp(reason);
   }
 
@@ -253,6 +259,7 @@ export class BrokerTransport implements Transport {
         const news = this.#refusedClaims.take(Date.now());
         const reason = amqpReason(claim.error, this.#options.broker);
         if (news !== undefined) this.#options.log.warn("peer-claim-refused", { vm, reason, ...news });
+        this.#tellTrouble({ type: "claim-refused", reason });
         return "taken";
       }
       default:
@@ -294,6 +301,12 @@ export class BrokerTransport implements Transport {
 
   #heardOurselves(routingKey: string): void {
     if (routingKey === EVERYONE_KEY) this.#echo.forget();
+  }
+
+  #tellTrouble(trouble: Trouble): void {
+    this.#tell((listener) => {
+      listener.trouble?.(trouble);
+    });
   }
 
   /** What a listener throws is its bug, and ends no connection. */

@@ -27,6 +27,8 @@ export interface BrokerConnectionsOptions {
   onUp: () => void;
   /** Called once when they were up and are not any more; they connect again by themselves. */
   onDown: (reason: string) => void;
+  /** Called when one could not connect, or ended while the other was not up; they go on trying. */
+  onFailed: (reason: string) => void;
   log: Log;
 }
 
@@ -94,6 +96,7 @@ export class BrokerConnections {
       onDown: (reason) => {
         this.#onDown(connection, reason);
       },
+      onFailed: this.#options.onFailed,
       guard: undefined,
       log,
     });
@@ -106,7 +109,10 @@ export class BrokerConnections {
     const because = this.#givenUpBecause ?? reason;
     this.#givenUpBecause = undefined;
     this.#up.delete(connection);
-    if (!wereUp) return;
+    if (!wereUp) {
+      this.#options.onFailed(because);
+      return;
+    }
     this.#up.clear();
     this.#publishing.reconnect();
     this.#consuming.reconnect();

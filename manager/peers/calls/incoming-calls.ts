@@ -12,7 +12,7 @@ import type { StreamEvent } from "../../api/event-stream.ts";
 import { refusalOf } from "../../api/problems.ts";
 import { AtMostEvery } from "../../events/at-most-every.ts";
 import type { Passing, Transport } from "../transport.ts";
-import { type Peer, SIGN_OF_LIFE_MS, type WireMessage, type WireRequest } from "../wire.ts";
+import { type ForCallee, type ForCaller, type Peer, SIGN_OF_LIFE_MS, type WireRequest } from "../wire.ts";
 import { IncomingCall } from "./incoming-call.ts";
 import { type Admission, IncomingIds } from "./incoming-ids.ts";
 import { IncomingStream } from "./incoming-stream.ts";
@@ -49,7 +49,7 @@ export interface IncomingCallsOptions extends Omit<IncomingWorkOptions, "self"> 
   log: Log;
 }
 
-type Reply = Extract<WireMessage, { type: "answer" | "problem" | "misdirected" }>;
+type Reply = Extract<ForCaller, { type: "answer" | "problem" | "misdirected" }>;
 
 export class IncomingCalls {
   readonly #transport: IncomingCallsOptions["transport"];
@@ -88,30 +88,19 @@ export class IncomingCalls {
     return this.#calls.size;
   }
 
-  /** True for what is said to who answers. */
-  take(message: WireMessage, from: Peer): boolean {
+  take(message: ForCallee, from: Peer): void {
     switch (message.type) {
       case "request":
         this.#takeRequest(message, from);
-        return true;
+        return;
       case "credit":
         this.#takeCredit(message, from);
-        return true;
+        return;
       case "cancel":
         this.#takeCancel(message, from);
-        return true;
-      case "announce":
-      case "bye":
-      case "alive":
-      case "answer":
-      case "problem":
-      case "misdirected":
-      case "begun":
-      case "event":
-      case "end":
-        return false;
+        return;
       default:
-        return unreachable(message);
+        unreachable(message);
     }
   }
 
@@ -246,7 +235,7 @@ export class IncomingCalls {
   }
 
   /** What is said of a stream that is not there any more has to be heard: its caller waits for what comes next. */
-  #takeCredit({ of, to, until }: Extract<WireMessage, { type: "credit" }>, from: Peer): void {
+  #takeCredit({ of, to, until }: Extract<ForCallee, { type: "credit" }>, from: Peer): void {
     if (to !== this.#transport.self.id) return;
     const stream = this.#streams.get(of);
     if (stream === undefined) {
@@ -258,7 +247,7 @@ export class IncomingCalls {
     }
   }
 
-  #takeCancel({ of, to }: Extract<WireMessage, { type: "cancel" }>, from: Peer): void {
+  #takeCancel({ of, to }: Extract<ForCallee, { type: "cancel" }>, from: Peer): void {
     const call = this.#calls.get(of);
     if (to !== this.#transport.self.id || call?.from.id !== from.id) return;
     call.abandon(`the manager on ${printable(from.host)} does not wait for it any more`);
@@ -300,7 +289,7 @@ export class IncomingCalls {
     void this.#send(from, problemOf(id, failure));
   }
 
-  async #sendOf(stream: IncomingStream, message: WireMessage): Promise<void> {
+  async #sendOf(stream: IncomingStream, message: ForCaller): Promise<void> {
     const passing = await this.#send(stream.call.from, message);
     if (passing.type === "not-sent" || passing.type === "unconfirmed") stream.lost(passing.reason);
   }
@@ -312,7 +301,7 @@ export class IncomingCalls {
     for (const from of callers.values()) void this.#send(from, { type: "alive" });
   }
 
-  async #send(to: Peer, message: WireMessage): Promise<Passing> {
+  async #send(to: Peer, message: ForCaller): Promise<Passing> {
     const passing = await this.#transport.send({ type: "manager", id: to.id }, message, REPLY_EXPIRES_MS);
     if (passing.type === "nobody") this.gone(to.id);
     return passing;
@@ -352,7 +341,7 @@ function inSeconds(ms: number): number {
   return Math.ceil(ms / 1000);
 }
 
-function problemOf(id: string, failure: unknown): Extract<WireMessage, { type: "problem" }> {
+function problemOf(id: string, failure: unknown): Extract<ForCaller, { type: "problem" }> {
   const { code, detail, details } = refusalOf(failure).problem;
   return { type: "problem", of: id, problem: { code, detail, ...(details !== undefined && { details }) } };
 }

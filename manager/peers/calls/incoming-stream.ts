@@ -3,18 +3,18 @@ import { unlessAborted } from "../../../shared/abort.ts";
 import { CommandError } from "../../../shared/cli/failure.ts";
 import type { StreamEvent } from "../../api/event-stream.ts";
 import { WakeUp } from "../../wake-up.ts";
-import { LOST_AFTER_MS, STREAM_WINDOW, type WireMessage } from "../wire.ts";
+import { type ForCaller, LOST_AFTER_MS, STREAM_WINDOW } from "../wire.ts";
 import type { IncomingCall } from "./incoming-call.ts";
 
 export class IncomingStream {
   readonly call: IncomingCall;
-  readonly #send: (message: WireMessage) => void;
+  readonly #send: (message: ForCaller) => void;
   readonly #news = new WakeUp();
   #sent = 0;
   #credit = STREAM_WINDOW;
   #heardAt = performance.now();
 
-  constructor(call: IncomingCall, send: (message: WireMessage) => void) {
+  constructor(call: IncomingCall, send: (message: ForCaller) => void) {
     this.call = call;
     this.#send = send;
   }

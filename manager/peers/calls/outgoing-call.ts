@@ -1,9 +1,9 @@
 /** What was asked of another manager and has not come to its end. */
 import type { Callee } from "../caller.ts";
-import type { Peer, WireMessage } from "../wire.ts";
+import type { ForCaller, Peer } from "../wire.ts";
 
 /** What the asked manager says of a call. */
-export type Reply = Extract<WireMessage, { type: "answer" | "problem" | "begun" | "event" | "end" }>;
+export type Reply = Extract<ForCaller, { type: "answer" | "problem" | "begun" | "event" | "end" }>;
 
 export interface OutgoingCall {
   readonly callee: Callee;

@@ -7,9 +7,10 @@ import { describeIssues } from "../../../shared/protocol/message.ts";
 import { randomHex } from "../../../shared/random.ts";
 import type { StreamEvent } from "../../api/event-stream.ts";
 import type { Callee, Caller, CallOptions } from "../caller.ts";
-import type { Passing, Transport } from "../transport.ts";
+import type { Transport } from "../transport.ts";
 import {
   type AskedEndpoint,
+  type ForCaller,
   type Peer,
   peerRequests,
   type PeerRequestName,
@@ -97,7 +98,7 @@ export class OutgoingCalls implements Caller {
     signal.throwIfAborted();
     const id = this.#newCallId();
     const stream = new OutgoingStream(callee, (until) => {
-      void this.#tell(callee.peer, { type: "credit", of: id, to: callee.peer.id, until });
+      void this.#tell(callee.peer.id, { type: "credit", of: id, to: callee.peer.id, until });
     });
     const stop = this.#begin(id, stream, { kind: "api", asked }, options.timeoutMs);
     const signs = setInterval(() => {
@@ -111,15 +112,15 @@ export class OutgoingCalls implements Caller {
     }
   }
 
-  /** True for what is said to those who ask; what is said of no call of ours is passed over. */
-  take(message: WireMessage, from: Peer): boolean {
+  /** What is said of no call of ours is passed over. */
+  take(message: ForCaller, from: Peer): void {
     switch (message.type) {
       case "alive":
         for (const call of this.#sentTo(from.id)) call.heard();
-        return true;
+        return;
       case "misdirected":
         this.#misdirected(message, from);
-        return true;
+        return;
       case "answer":
       case "problem":
       case "begun":
@@ -127,16 +128,10 @@ export class OutgoingCalls implements Caller {
       case "end": {
         const call = this.#calls.get(message.of);
         if (call?.callee.peer.id === from.id) call.take(message);
-        return true;
+        return;
       }
-      case "announce":
-      case "bye":
-      case "request":
-      case "credit":
-      case "cancel":
-        return false;
       default:
-        return unreachable(message);
+        unreachable(message);
     }
   }
 
@@ -193,7 +188,7 @@ export class OutgoingCalls implements Caller {
       this.#probing = undefined;
     }
     const { peer } = call.callee;
-    if (!call.isOverThere) void this.#tell(peer, { type: "cancel", of: id, to: peer.id });
+    if (!call.isOverThere) void this.#tell(peer.id, { type: "cancel", of: id, to: peer.id });
   }
 
   async #send(id: string, call: OutgoingCall, asked: Asked, timeoutMs: number): Promise<void> {
@@ -202,10 +197,11 @@ export class OutgoingCalls implements Caller {
     const expiresAt = this.#now() + expiresInMs;
     const lossBefore = this.#lastLoss;
     const request: WireRequest = { type: "request", id, to: peer.id, expiresAt, call: asked };
+    const sentBefore = this.#sentTo(peer.id);
     const passing = await this.#transport.send(by, request, expiresInMs);
     switch (passing.type) {
       case "nobody":
-        this.#reachedNobody(call);
+        this.#reachedNobody(call, sentBefore);
         return;
       case "not-sent":
         call.notSent(notAsked(peer, `${inWords(peer)} cannot be asked: ${passing.reason}`));
@@ -220,13 +216,13 @@ export class OutgoingCalls implements Caller {
     }
   }
 
-  #reachedNobody(call: OutgoingCall): void {
+  #reachedNobody(call: OutgoingCall, sentBefore: readonly OutgoingCall[]): void {
     const { peer, by } = call.callee;
     if (by.type === "vm") {
       call.misdirected(undefined);
     } else {
       call.notSent(notAsked(peer, `${inWords(peer)} is gone`));
-      this.#onGone(peer.id);
+      this.#vanished(peer.id, sentBefore);
     }
   }
 
@@ -238,35 +234,33 @@ export class OutgoingCalls implements Caller {
   }
 
   /** Whoever has the VM's queue now says so. What was sent to a manager itself is for nobody else to speak of. */
-  #misdirected({ of, holds }: Extract<WireMessage, { type: "misdirected" }>, from: Peer): void {
+  #misdirected({ of, holds }: Extract<ForCaller, { type: "misdirected" }>, from: Peer): void {
     const call = this.#calls.get(of);
     if (call === undefined) return;
     const { peer, by } = call.callee;
     if (by.type === "vm" || peer.id === from.id) call.misdirected(holds ? from : undefined);
   }
 
-  /** A manager whose queue is gone has ended, or lost its connection and with it what it would have answered. */
   async #probe(peerId: string): Promise<void> {
     if (this.#probed.has(peerId)) return;
     this.#probed.add(peerId);
-    // One that was begun since may have found the manager back.
-    const waiting = this.#sentTo(peerId);
-    const passing = await this.#sendWord(peerId, { type: "alive" });
+    await this.#tell(peerId, { type: "alive" });
     this.#probed.delete(peerId);
-    if (passing.type !== "nobody") return;
-    for (const call of waiting) call.vanished();
+  }
+
+  async #tell(peerId: string, word: WireMessage): Promise<void> {
+    const sentBefore = this.#sentTo(peerId);
+    const passing = await this.#transport.send({ type: "manager", id: peerId }, word, PASSING_WORD_EXPIRES_MS);
+    if (passing.type === "nobody") this.#vanished(peerId, sentBefore);
+  }
+
+  /**
+   * A manager whose queue is gone has ended, or lost its connection and with it what it would have answered. What is sent to
+   * it later may find it back.
+   */
+  #vanished(peerId: string, sentBefore: readonly OutgoingCall[]): void {
+    for (const call of sentBefore) call.vanished();
     this.#onGone(peerId);
-  }
-
-  async #tell(peer: Peer, word: WireMessage): Promise<void> {
-    const passing = await this.#sendWord(peer.id, word);
-    if (passing.type !== "nobody") return;
-    this.gone(peer.id);
-    this.#onGone(peer.id);
-  }
-
-  #sendWord(peerId: string, word: WireMessage): Promise<Passing> {
-    return this.#transport.send({ type: "manager", id: peerId }, word, PASSING_WORD_EXPIRES_MS);
   }
 
   /** What became of a request that is on its way is told when it has been sent. */

@@ -1,7 +1,7 @@
 /** How a request to another manager fails when it is not that one which says so. */
 import { CommandError } from "../../../shared/cli/failure.ts";
 import { printable } from "../../../shared/terminal-text.ts";
-import type { Peer, WireMessage } from "../wire.ts";
+import type { ForCaller, Peer } from "../wire.ts";
 
 /** `the manager on kvm1` */
 export function inWords({ host }: Peer): string {
@@ -26,6 +26,6 @@ export function lostStream(peer: Peer, saw: string): CommandError {
 }
 
 /** The same code, and with it the same exit code, as if it had been asked at home. */
-export function refusedBy({ problem }: Extract<WireMessage, { type: "problem" }>): CommandError {
+export function refusedBy({ problem }: Extract<ForCaller, { type: "problem" }>): CommandError {
   return new CommandError(problem.code, problem.detail, problem.details);
 }

@@ -43,9 +43,9 @@ export function withPlaces(local: Handlers, whereabouts: Whereabouts): Handlers 
   };
 }
 
-export function everywhere(own: Handlers, options: EverywhereOptions): Handlers {
+/** @param local this manager's own, {@link withPlaces} */
+export function everywhere(local: Handlers, options: EverywhereOptions): Handlers {
   const { whereabouts, vms, self } = options;
-  const local = withPlaces(own, whereabouts);
   const places = new Places(options);
   const rows = new PeerRows(options.caller);
   const route = new VmRoute({ local, places, rows, self });

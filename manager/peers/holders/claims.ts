@@ -219,10 +219,6 @@ export class Claims implements Whereabouts {
     return this.#directory.peers();
   }
 
-  gone(peerId: string): void {
-    this.#directory.drop(peerId);
-  }
-
   isHeldBy(vm: VmRef, peer: Peer): void {
     if (!this.holds(vm.id)) this.#directory.isHeldBy(vm, peer);
   }
@@ -484,7 +480,7 @@ export class Claims implements Whereabouts {
   async #try(peerId: string): Promise<void> {
     const { transport } = this.#options;
     const passing = await transport.send({ type: "manager", id: peerId }, { type: "alive" }, ALIVE_EVERY_MS);
-    if (passing.type === "nobody") this.gone(peerId);
+    if (passing.type === "nobody") this.#directory.drop(peerId);
   }
 }
 

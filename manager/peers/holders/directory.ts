@@ -6,7 +6,7 @@ import type { VmRef } from "../../../shared/api/schemas.ts";
 import type { Log } from "../../../shared/log.ts";
 import type { Addressee, Transport } from "../transport.ts";
 import type { PeerVm } from "../whereabouts.ts";
-import type { Peer, WireMessage } from "../wire.ts";
+import type { Announcement, Peer } from "../wire.ts";
 import { HeardTimes } from "./heard-times.ts";
 import { PacedAnswers } from "./paced-answers.ts";
 
@@ -27,8 +27,6 @@ const ANNOUNCEMENT_EXPIRES_MS = REMIND_EVERY_MS;
 /** Of other managers, and of what all of them hold. Not measured; above what one broker should connect. */
 const MAX_PEERS = 1_000;
 const MAX_PEER_VMS = 100_000;
-
-export type Announcement = Extract<WireMessage, { type: "announce" | "bye" }>;
 
 export interface DirectoryOptions {
   transport: Pick<Transport, "self" | "send">;

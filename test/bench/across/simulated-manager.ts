@@ -33,7 +33,7 @@ export function startSimulatedManager(options: SimulatedManagerOptions): Peers {
   const refs = Array.from({ length: vms }, (_, vm) => ({ id: randomUUID(), name: simulatedVmName(number, vm) }));
   const host = `sim${number}`;
   const service = new SimulatedService(host, refs);
-  return Peers.start({
+  const start = Peers.prepare({
     config,
     host,
     local: handlersOf(service as unknown as Service),
@@ -47,6 +47,7 @@ export function startSimulatedManager(options: SimulatedManagerOptions): Peers {
     log,
     failed,
   });
+  return start();
 }
 
 /** Of the service, what other managers ask in the benchmark. */

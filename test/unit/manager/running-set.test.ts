@@ -1,11 +1,16 @@
 import { describe, expect, test, vi } from "vitest";
-import { RunningSet, type RunningSetOptions } from "../../../manager/running-set.ts";
+import { RunningSet } from "../../../manager/running-set.ts";
 
-/** What is started and ended, in its order; `started` says when a thing is done starting. */
-function recorded(more: Partial<RunningSetOptions<string, { close: () => Promise<void> }>> = {}) {
+interface Thing {
+  close: () => Promise<void>;
+}
+
+/** What is started and ended, in its order. */
+function recorded(assertUsable: (name: string) => void = () => undefined) {
   const events: string[] = [];
-  const set = new RunningSet<string, { close: () => Promise<void> }>({
-    start: async (name) => {
+  const set = new RunningSet<string, Thing>((name) => {
+    assertUsable(name);
+    return async () => {
       events.push(`start ${name}`);
       await new Promise(setImmediate);
       return {
@@ -14,8 +19,7 @@ function recorded(more: Partial<RunningSetOptions<string, { close: () => Promise
           events.push(`end ${name}`);
         },
       };
-    },
-    ...more,
+    };
   });
   return { events, set };
 }
@@ -36,20 +40,18 @@ describe("a new configuration", () => {
   });
 
   test("with something that cannot be started starts everything else, and says so", async () => {
-    const { set } = recorded({
-      start: (name) => {
-        return name === "bad"
-          ? Promise.reject(new Error("no bad"))
-          : Promise.resolve({ close: () => Promise.resolve() });
-      },
+    const set = new RunningSet<string, Thing>((name) => () => {
+      if (name === "bad") throw new Error("no bad");
+      return { close: () => Promise.resolve() };
     });
     await expect(set.apply(["bad", "good"])).rejects.toThrow("no bad");
     expect(set.all).toHaveLength(1);
   });
 
-  test("with something that fails its check leaves all as it was", async () => {
-    const check = (name: string) => (name === "bad" ? Promise.reject(new Error("no bad")) : Promise.resolve());
-    const { events, set } = recorded({ check });
+  test("with something that cannot be prepared leaves all as it was", async () => {
+    const { events, set } = recorded((name) => {
+      if (name === "bad") throw new Error("no bad");
+    });
     await set.apply(["old"]);
     await expect(set.apply(["new", "bad"])).rejects.toThrow("no bad");
     expect(events).toEqual(["start old"]);
@@ -57,9 +59,29 @@ describe("a new configuration", () => {
     expect(events).toEqual(["start old", "end old", "start new"]);
   });
 
+  test("starts what was prepared, whatever has changed until what is not wanted any more has ended", async () => {
+    let file = "as it was read";
+    const started: string[] = [];
+    const set = new RunningSet<string, Thing>((name) => {
+      const read = file;
+      return () => {
+        started.push(`${name} ${read}`);
+        return {
+          close: () => {
+            file = "as it is now";
+            return Promise.resolve();
+          },
+        };
+      };
+    });
+    await set.apply(["old"]);
+    await set.apply(["new"]);
+    expect(started).toEqual(["old as it was read", "new as it was read"]);
+  });
+
   test("starts what is new also when what it ends cannot be ended", async () => {
     const close = () => Promise.reject(new Error("stuck"));
-    const { set } = recorded({ start: () => Promise.resolve({ close }) });
+    const set = new RunningSet<string, Thing>(() => () => ({ close }));
     await set.apply(["old"]);
     await expect(set.apply(["new"])).rejects.toThrow("stuck");
     expect(set.all).toHaveLength(1);
@@ -70,17 +92,15 @@ describe("closing", () => {
   test("while a configuration is applied leaves nothing running, and starts nothing more", async () => {
     const events: string[] = [];
     const gate = Promise.withResolvers<undefined>();
-    const { set } = recorded({
-      start: async (name) => {
-        events.push(`start ${name}`);
-        await gate.promise;
-        return {
-          close: () => {
-            events.push(`end ${name}`);
-            return Promise.resolve();
-          },
-        };
-      },
+    const set = new RunningSet<string, Thing>((name) => async () => {
+      events.push(`start ${name}`);
+      await gate.promise;
+      return {
+        close: () => {
+          events.push(`end ${name}`);
+          return Promise.resolve();
+        },
+      };
     });
     const applied = expect(set.apply(["a", "b"])).rejects.toThrow("stops");
     await vi.waitUntil(() => events.length > 0, { interval: 1 });
@@ -101,16 +121,13 @@ describe("closing", () => {
 
   test("ends everything else when one cannot be ended, and says so", async () => {
     const closed: string[] = [];
-    const { set } = recorded({
-      start: (name) =>
-        Promise.resolve({
-          close: async () => {
-            if (name === "stuck") throw new Error("stuck");
-            await new Promise(setImmediate);
-            closed.push(name);
-          },
-        }),
-    });
+    const set = new RunningSet<string, Thing>((name) => () => ({
+      close: async () => {
+        if (name === "stuck") throw new Error("stuck");
+        await new Promise(setImmediate);
+        closed.push(name);
+      },
+    }));
     await set.apply(["stuck", "other"]);
     await expect(set.close()).rejects.toThrow("stuck");
     expect(closed).toEqual(["other"]);

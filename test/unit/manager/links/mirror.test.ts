@@ -137,6 +137,42 @@ describe("a watcher of a mirror", () => {
     expect(read(mirror, mirror.startWatch({ epoch, revision: 4 }))?.resync).toBe(true);
   });
 
+  describe("that knows more than was saved before a crash of the manager", () => {
+    const saved = (): Mirror => {
+      const agent = undefined as never;
+      const entries = [{ entry: entry("a", "1", 7), seenAt: 0 }];
+      return Mirror.load({ vmId: "", epoch, revision: 7, limitBytes: 8192, asOf: 0, agent, entries });
+    };
+
+    test("is told of nothing older, and goes on when the guest was heard", () => {
+      const mirror = saved();
+      const place = mirror.startWatch({ epoch, revision: 9 });
+      expect(read(mirror, place)).toBeUndefined();
+      mirror.apply(batch(8, [entry("b", "1", 8)], { more: true }), 0);
+      expect(read(mirror, place)).toBeUndefined();
+      mirror.apply(batch(10, [entry("a", "2", 9), entry("c", "1", 10)]), 0);
+      expect(read(mirror, place)).toEqual({ resync: false, keys: ["c"], revision: 10 });
+    });
+
+    test("gets a snapshot when the guest does not know of it either", () => {
+      const heard = saved();
+      const place = heard.startWatch({ epoch, revision: 9 });
+      heard.apply(batch(8, [entry("b", "1", 8)]), 0);
+      expect(read(heard, place)).toEqual({ resync: true, keys: ["a", "b"], revision: 8 });
+      const unchanged = saved();
+      const other = unchanged.startWatch({ epoch, revision: 9 });
+      unchanged.guestIsAt({ epoch, revision: 7 });
+      expect(read(unchanged, other)).toEqual({ resync: true, keys: ["a"], revision: 7 });
+    });
+
+    test("gets a snapshot when the guest began a new epoch", () => {
+      const mirror = saved();
+      const place = mirror.startWatch({ epoch, revision: 9 });
+      mirror.apply(snapshot(1, [entry("n", "1", 1)], { epoch: "00000000000000bb" }), 0);
+      expect(read(mirror, place)).toEqual({ resync: true, keys: ["n"], revision: 1 });
+    });
+  });
+
   test("that slept through more deletions than are remembered gets a snapshot", () => {
     const mirror = mirrorOf(snapshot(1, [entry("kept", "1", 1)]));
     const place = mirror.startWatch(undefined);

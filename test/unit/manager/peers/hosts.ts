@@ -268,9 +268,21 @@ export class Host {
 
   #received(received: WireMessage, from: Peer): void {
     if (this.#running === undefined) return;
-    if (received.type === "announce" || received.type === "bye") this.#running.directory.take(received, from);
-    else if (received.type === "request") void this.#answer(received, from);
-    else this.#running.calls.take(received, from);
+    switch (received.type) {
+      case "announce":
+      case "bye":
+        this.#running.directory.take(received, from);
+        return;
+      case "request":
+        void this.#answer(received, from);
+        return;
+      // Nothing is streamed here, and no answer held back.
+      case "credit":
+      case "cancel":
+        return;
+      default:
+        this.#running.calls.take(received, from);
+    }
   }
 
   async #answer({ id, to, call }: WireRequest, from: Peer): Promise<void> {

@@ -65,7 +65,6 @@ export class TestManager {
   /** Managers to which nothing could be sent. */
   readonly gone: string[] = [];
   readonly logged: LogLine[] = [];
-  readonly #others: WireMessage[] = [];
 
   constructor(broker: MemoryBroker, host: string, parts: ManagerParts = {}) {
     this.peer = newPeer(host);
@@ -89,8 +88,7 @@ export class TestManager {
     transport.start({
       received: (message, from) => {
         this.received.push(message);
-        const isTaken = this.outgoing.take(message, from) || this.incoming.take(message, from);
-        if (!isTaken) this.#others.push(message);
+        this.#take(message, from);
       },
       connected: () => undefined,
       disconnected: (reason) => {
@@ -121,6 +119,21 @@ export class TestManager {
 
   get byItself(): Callee {
     return { peer: this.peer, by: { type: "manager", id: this.peer.id } };
+  }
+
+  #take(message: WireMessage, from: Peer): void {
+    switch (message.type) {
+      case "announce":
+      case "bye":
+        return;
+      case "request":
+      case "credit":
+      case "cancel":
+        this.incoming.take(message, from);
+        return;
+      default:
+        this.outgoing.take(message, from);
+    }
   }
 
   #log(): Log {

@@ -5,7 +5,7 @@ import type { StreamEvent } from "../../../../../manager/api/event-stream.ts";
 import type { Handlers } from "../../../../../manager/api/handler.ts";
 import type { ConnectionState } from "../../../../../manager/connection-state.ts";
 import type { Callee, Caller, CallOptions } from "../../../../../manager/peers/caller.ts";
-import { everywhere } from "../../../../../manager/peers/everywhere/everywhere.ts";
+import { everywhere, withPlaces } from "../../../../../manager/peers/everywhere/everywhere.ts";
 import type { KnownVms } from "../../../../../manager/peers/everywhere/places.ts";
 import type { RowRequest } from "../../../../../manager/peers/everywhere/rows.ts";
 import type { PeerVm, Place, Whereabouts } from "../../../../../manager/peers/whereabouts.ts";
@@ -186,7 +186,8 @@ export class Lab {
       resolve: (who, name) => ({ ref: this.#resolve(who, name) }),
       visibleTo: (who) => this.known.filter((vm) => maySeeVm(who, vm)).map((ref) => ({ ref })),
     };
-    this.handlers = everywhere(this.#table(), { whereabouts, caller, vms, self, connection: () => this.connection });
+    const local = withPlaces(this.#table(), whereabouts);
+    this.handlers = everywhere(local, { whereabouts, caller, vms, self, connection: () => this.connection });
   }
 
   /** A request as a door makes it, after the row's schemas. */

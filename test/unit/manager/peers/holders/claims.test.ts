@@ -249,7 +249,7 @@ describe("a manager that is gone", () => {
     const { a, b } = hosts();
     a.vms.set(web1, 1);
     await pass();
-    b.running.claims.gone(a.running.transport.self.id);
+    b.running.directory.drop(a.running.transport.self.id);
     expect(b.place(web1)).toBe("nowhere");
   });
 });
@@ -344,7 +344,7 @@ describe("who follows a VM", () => {
     b.running.transport.disconnect("cable");
     a.vms.remove(web1.id);
     await pass();
-    c.running.claims.gone(b.running.transport.self.id);
+    c.running.directory.drop(b.running.transport.self.id);
     expect(places).toEqual(["at a", "at b", "nowhere"]);
     stop();
     c.vms.set(web1, 2);
