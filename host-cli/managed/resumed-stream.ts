@@ -1,6 +1,6 @@
 /** A stream of the manager's that goes on where it was when the connection is lost, as through the manager's restart. */
 import { pause } from "../../shared/abort.ts";
-import { ManagerLostError } from "./connect.ts";
+import { CommandError } from "../../shared/cli/failure.ts";
 import type { Asked, Manager, StreamedEndpoint, StreamOf } from "./manager.ts";
 
 /** Between a lost connection and the next: a manager is restarted in about this time. */
@@ -13,7 +13,7 @@ export interface Resuming {
 
 /**
  * Has no end of its own. Throws what the manager refuses, and ManagerLostError when there is no manager at the start, or
- * when the signal ends it.
+ * when the signal ends it. Once begun, what is unreachable is tried again.
  * @param asked says where the stream is to go on; called for each connection
  */
 export async function* resumedStream<N extends StreamedEndpoint>(
@@ -32,10 +32,15 @@ export async function* resumedStream<N extends StreamedEndpoint>(
         yield event;
       }
     } catch (error) {
-      if (!(error instanceof ManagerLostError) || signal.aborted || !hasBegun) throw error;
+      if (signal.aborted || !hasBegun || !isForNow(error)) throw error;
     }
     if (!isLost) note("the connection to the manager was lost; trying again");
     isLost = true;
     await pause(RESUME_PAUSE_MS, signal);
   }
+}
+
+/** A manager that was started again has yet to meet those of other hosts, one of which may be just as new, and says so. */
+function isForNow(error: unknown): boolean {
+  return error instanceof CommandError && error.code === "unreachable";
 }

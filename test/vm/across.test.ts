@@ -1,15 +1,17 @@
 /**
  * Two hosts whose managers meet in a real RabbitMQ, each in a network namespace of its own with a real guest: what works at
- * home works across, and whatever fails in the middle of a request, its sender is told the truth and the guest does it once.
+ * home works across, and whatever fails in the middle of a request, its sender is told the truth and the guest does it once, and
+ * who watches sees it.
  * The faults' moments come from one seed: `ACROSS_SEED=N` plays the same again, as far as processes let one.
  */
 import { afterAll, beforeAll, describe, expect, onTestFailed, onTestFinished, test } from "vitest";
 import type { Health, Problem, VmList } from "../../shared/api/schemas.ts";
-import type { Running } from "../integration/host-cli/programs.ts";
 import { Random } from "../fuzz/random.ts";
+import type { Running } from "../integration/host-cli/programs.ts";
 import { disturbBroker, killBroker, cutLink, type Fault, killManager } from "./across/faults.ts";
 import { type Host, Lab } from "./across/lab.ts";
 import { Ordeal } from "./across/ordeal.ts";
+import { Watching } from "./across/watching.ts";
 import { waitFor } from "./harness/wait-for.ts";
 import { agentSays } from "./support/programs.ts";
 
@@ -184,28 +186,22 @@ describe("each message has one effect and its sender is told the truth", () => {
       console.log(await lab.logs());
     });
     await lab.untilTogether();
-    const requestMs = await typicalRequestMs();
     const ordeal = await Ordeal.begin(fault.name, lab, new Random(seed));
+    await using watching = await Watching.begin(`${fault.name}.`, lab, start);
+    // With the guests as busy as in the rounds: their middle is to be hit.
+    const requestMs = await ordeal.typicalRequestMs();
     for (let number = 0; number < ROUNDS; number += 1) await ordeal.round(fault, number, requestMs);
-    await ordeal.judge();
+    const changes = await watching.endChanges();
+    await ordeal.judge(changes);
+    await watching.judge();
     console.log(what, ordeal.told, `done unheard: ${ordeal.doneUnheard}`);
+    console.log("watches:", { ...watching.interruptions, changes: [...changes.values()] });
     // Otherwise the middle of a request was never hit, and none of this shows anything.
     expect(ordeal.told["unconfirmed"]).toBeGreaterThan(0);
     expect(ordeal.told["delivered"]).toBeGreaterThan(0);
+    expect(watching.interruptions.all).toBeGreaterThan(0);
   });
 });
-
-/** A message across, from its sending to its answer. */
-async function typicalRequestMs(): Promise<number> {
-  const times: number[] = [];
-  for (let count = 0; count < 5; count += 1) {
-    const startedAt = performance.now();
-    await lab.hosta.manager.set("web2", "typical", String(count), { waitFor: "delivered", waitMs: 4_000 });
-    times.push(performance.now() - startedAt);
-  }
-  times.sort((a, b) => a - b);
-  return Math.ceil(times[2] ?? 0);
-}
 
 type Printed = Pick<Awaited<ReturnType<Lab["vmmessage"]>>, "code" | "stdout" | "stderr">;
 

@@ -1,6 +1,6 @@
-import type { Cursor } from "../../../shared/protocol/message.ts";
 import { watchPosition } from "../../../shared/api/endpoints.ts";
 import { usageError } from "../../../shared/cli/failure.ts";
+import type { Cursor } from "../../../shared/protocol/message.ts";
 import type { Service, WatchEvent } from "../../service/service.ts";
 import type { Handlers, Request } from "../handler.ts";
 
@@ -10,14 +10,20 @@ export function keyHandlers(service: Service): Handlers<"listKeys" | "getKey" | 
     getKey: ({ who, params }) => service.getKey(who, params.vm, params.key),
     async *watchKeys(request) {
       const { who, params, query, signal } = request;
-      const options = { prefix: query.prefix, since: startOf(request) };
+      const options = { prefix: query.prefix, since: watchStartOf(request) };
       for await (const event of service.watchKeys(who, params.vm, options, signal)) yield streamed(event);
     },
   };
 }
 
-/** A reader that reconnects says in its header where it is; what it asked for at first is older. */
-function startOf({ query, lastEventId }: Request<"watchKeys">): Cursor | undefined {
+/**
+ * What the reader of a watch knows already: one that reconnects says so in its header; what it asked for at first is older.
+ * Throws CommandError when that is no place.
+ */
+export function watchStartOf({
+  query,
+  lastEventId,
+}: Pick<Request<"watchKeys">, "query" | "lastEventId">): Cursor | undefined {
   // An empty one is a reader's that has seen no id yet.
   const position = lastEventId === undefined || lastEventId === "" ? query.since : lastEventId;
   if (position === undefined) return undefined;

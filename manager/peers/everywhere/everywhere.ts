@@ -67,7 +67,7 @@ export function everywhere(local: Handlers, options: EverywhereOptions): Handler
       const { vm } = request.query;
       return vm === undefined ? local.listAudit(request) : route.ask("listAudit", request, vm);
     },
-    watchKeys: (request) => watchKeys(parts, request, request.params.vm) as ReturnType<Handlers["watchKeys"]>,
+    watchKeys: (request) => watchKeys(parts, request) as ReturnType<Handlers["watchKeys"]>,
     listVms: (request) => (request.query.everywhere === true ? listEverywhere(parts, request) : local.listVms(request)),
     sendFleet: (request) => sendFleet(parts, request),
     getReceipt: (request) => around.getReceipt(request),

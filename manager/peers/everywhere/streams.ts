@@ -2,10 +2,12 @@
 import type { VmRef, VmSummary } from "../../../shared/api/schemas.ts";
 import { CommandError } from "../../../shared/cli/failure.ts";
 import { unreachable } from "../../../shared/protocol/errors.ts";
+import type { Cursor } from "../../../shared/protocol/message.ts";
 import { rfc3339 } from "../../../shared/rfc3339.ts";
 import { printable } from "../../../shared/terminal-text.ts";
 import type { StreamEvent } from "../../api/event-stream.ts";
-import type { Handlers } from "../../api/handler.ts";
+import type { Handlers, Request } from "../../api/handler.ts";
+import { watchStartOf } from "../../api/handlers/keys.ts";
 import { WakeUp } from "../../wake-up.ts";
 import { MisdirectedError } from "../caller.ts";
 import type { Peer } from "../wire.ts";
@@ -38,8 +40,8 @@ interface Telling {
 }
 
 /** Tells with a `link` event when nobody can be asked, and how the link is when it goes on. */
-export function watchKeys(parts: StreamParts, request: RowRequest, nameOrId: string): AsyncGenerator<StreamEvent> {
-  return follow(parts, "watchKeys", request, nameOrId, (vm) => new WatchTelling(parts, request, vm));
+export function watchKeys(parts: StreamParts, request: Request<"watchKeys">): AsyncGenerator<StreamEvent> {
+  return follow(parts, "watchKeys", request, request.params.vm, (vm) => new WatchTelling(parts, request, vm));
 }
 
 /** Events are of the log of one manager: when the VM moves away from it, this ends with `conflict`. */
@@ -192,19 +194,21 @@ const NO_EPOCH = /^0+$/;
 
 class WatchTelling implements Telling {
   readonly #parts: StreamParts;
-  readonly #request: RowRequest;
+  readonly #request: Request<"watchKeys">;
   readonly #vm: VmRef;
   /** How it was when it was last told of, or asked for. */
   #known: VmSummary | undefined;
   #heardAt = Date.now();
   #lastLoss: string | undefined;
   #hasResumed = false;
-  #place: { epoch: string; revision: number } | undefined;
+  /** What its reader knows, undefined for one that knows nothing yet. */
+  #place: Cursor | undefined;
 
-  constructor(parts: StreamParts, request: RowRequest, vm: VmRef) {
+  constructor(parts: StreamParts, request: Request<"watchKeys">, vm: VmRef) {
     this.#parts = parts;
     this.#request = request;
     this.#vm = vm;
+    this.#place = watchStartOf(request);
   }
 
   takes(event: StreamEvent): boolean {
@@ -216,7 +220,7 @@ class WatchTelling implements Telling {
         this.#known = told.data;
         return true;
       case "changed":
-        if (this.#hasResumed && this.#isOlder(told.data)) return false;
+        if (this.#isOlder(told.data)) return false;
         this.#place = { epoch: told.data.epoch, revision: told.data.revision };
         return true;
       default:
@@ -267,7 +271,8 @@ class WatchTelling implements Telling {
     more: boolean;
   }): boolean {
     if (this.#place === undefined || !resync || more) return false;
-    return NO_EPOCH.test(epoch) || (epoch === this.#place.epoch && revision < this.#place.revision);
+    const wasBefore = this.#hasResumed && epoch === this.#place.epoch && revision < this.#place.revision;
+    return NO_EPOCH.test(epoch) || wasBefore;
   }
 
   /** Of a VM that no manager has told us more of than its name and its keys. */

@@ -15,6 +15,9 @@ import { Message, type Told } from "./message.ts";
 const RECORD_LAG_MS = 5_000;
 const QUEUED_TIMEOUT_MS = 30_000;
 
+/** Enough for a median. */
+const MEASURED = 5;
+
 interface Sent {
   message: Message;
   told: Told;
@@ -25,6 +28,7 @@ export class Ordeal {
   readonly #lab: Lab;
   readonly #random: Random;
   readonly #sent: Sent[] = [];
+  readonly #measured: Message[] = [];
   readonly #revisions: Map<Host, number>;
   #count = 0;
   #doneUnheard = 0;
@@ -53,6 +57,21 @@ export class Ordeal {
     return this.#doneUnheard;
   }
 
+  /** How long a message across takes, from its sending to its answer, while nothing goes wrong. */
+  async typicalRequestMs(): Promise<number> {
+    const { hosta: from, hostb: to } = this.#lab;
+    const times: number[] = [];
+    while (times.length < MEASURED) {
+      const message = this.#newMessage(from, to);
+      const startedAt = performance.now();
+      expect(await message.send(), message.key).toEqual({ type: "delivered" });
+      times.push(performance.now() - startedAt);
+      this.#measured.push(message);
+    }
+    times.sort((a, b) => a - b);
+    return Math.ceil(times[Math.floor(MEASURED / 2)] ?? 0);
+  }
+
   /** One message each way is under way when the fault begins, one is sent at that moment, and one while it lasts. */
   async round(fault: Fault, number: number, requestMs: number): Promise<void> {
     const sending = this.#sendBothWays();
@@ -69,8 +88,11 @@ export class Ordeal {
     await Promise.all(sent.map((one) => this.#settle(one)));
   }
 
-  /** Who was told that nothing was done, and was not asked again, finds nothing done. Then all is done, once each. */
-  async judge(): Promise<void> {
+  /**
+   * Who was told that nothing was done, and was not asked again, finds nothing done. Then all is done, once each.
+   * @param ownChanges how often each guest changed something by itself since the beginning
+   */
+  async judge(ownChanges: ReadonlyMap<Host, number>): Promise<void> {
     const notDone = this.#sent.filter(({ told }) => told.type === "not-done").map(({ message }) => message);
     for (const message of notDone) {
       expect(await message.timesDone(), `${message.key}, of which nothing was to be done`).toBe(0);
@@ -81,8 +103,10 @@ export class Ordeal {
     }
     const before = this.#revisions;
     for (const [host, revision] of await revisionsOf(this.#lab)) {
-      const effects = this.#sent.filter(({ message }) => message.to === host).length;
-      expect(revision - (before.get(host) ?? 0), `changes of ${host.vm}`).toBe(effects);
+      const messages = [...this.#measured, ...this.#sent.map(({ message }) => message)];
+      const effects = messages.filter(({ to }) => to === host).length;
+      const own = ownChanges.get(host) ?? 0;
+      expect(revision - (before.get(host) ?? 0), `changes of ${host.vm}`).toBe(effects + own);
     }
   }
 
@@ -104,10 +128,14 @@ export class Ordeal {
     }
   }
 
+  #newMessage(from: Host, to: Host): Message {
+    this.#count += 1;
+    return new Message(`${this.#name}.${this.#count}`, from, to);
+  }
+
   #sendBothWays(): Promise<Sent>[] {
     return this.#lab.hosts.map(async (from) => {
-      this.#count += 1;
-      const message = new Message(`${this.#name}.${this.#count}`, from, this.#lab.otherThan(from));
+      const message = this.#newMessage(from, this.#lab.otherThan(from));
       const told = await message.send();
       if (told.type === "delivered") await untilDone(message, RECORD_LAG_MS);
       return { message, told };

@@ -426,6 +426,24 @@ describe("watch and wait", () => {
     expect(manager.asked("watchKeys")[0]?.query).toMatchObject({ since: `${EPOCH}:6` });
   });
 
+  it("goes on when the manager that was restarted has not met the one yet that has the VM", async () => {
+    scripted({ watchKeys: () => events([batch(6, ENTRY)]) });
+    const watching = start("watch", "--quiet");
+    await until(() => watching.stdout !== "");
+    await manager.close();
+    const refusal = refused("unreachable", "there is no VM 'web1' here, and other managers cannot be asked now", 503);
+    const answers = [refusal, refusal, events([batch(7, set("new", 7))])];
+    manager = await ScriptedManager.atSocket(socket, { watchKeys: () => answers.shift() ?? refusal });
+    await until(() => watching.stdout.endsWith("7 set by guest: foo = 'new'\n"));
+    expect(manager.asked("watchKeys").map(({ query }) => query["since"])).toEqual(Array(3).fill(`${EPOCH}:6`));
+    expect(watching.child.exitCode).toBeNull();
+  });
+
+  it("begins nothing that is unreachable from the first", async () => {
+    scripted({ watchKeys: () => refused("unreachable", "nobody has 'web1' now", 503) });
+    expect(await start("watch").outcome()).toMatchObject({ code: 10 });
+  });
+
   it("--since without an epoch means the agent's present one", async () => {
     const agent = { software: "a 1", uuid: null, bootId: null, epoch: EPOCH, revision: 9, greetedAt: ago(1) };
     scripted({ watchKeys: () => events([batch(9)]) }, { agent });

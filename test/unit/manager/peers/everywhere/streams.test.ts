@@ -228,6 +228,18 @@ describe("a watch", () => {
     expect(told.ids).toEqual([`${EPOCH}:7`, `${EPOCH}:8`]);
   });
 
+  it("tells a reader that has come back nothing by a manager that does not know the guest yet", async () => {
+    lab.whereabouts.at(web1, lab.kvm2);
+    const kvm2 = sourcesOf("kvm2");
+    const told = watch("web1", { query: { prefix: "", since: `${EPOCH}:7` } });
+    const anew = watch();
+    await settle();
+    for (const source of kvm2) source.give(snapshot(0, { epoch: "0000000000000000" }));
+    for (const source of kvm2) source.give(snapshot(8));
+    await settle();
+    expect([told.ids, anew.ids]).toEqual([[`${EPOCH}:8`], [`${EPOCH}:0`, `${EPOCH}:8`]]);
+  });
+
   it("ends with what the other manager refuses", async () => {
     lab.whereabouts.at(web1, lab.kvm2);
     const sources = sourcesOf("kvm2");
