@@ -1,4 +1,5 @@
 /** Files that the configuration names. */
+import { X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { CommandError } from "../shared/cli/failure.ts";
 
@@ -11,7 +12,16 @@ export function readConfiguredFile(file: string): string {
   }
 }
 
-/** PEM, of an authority other than the system's. Throws CommandError when it cannot be read. */
+/** PEM, of authorities in the place of the system's. Throws CommandError when it cannot be read, or has no certificate in it. */
 export function configuredAuthority({ ca }: { ca?: string | undefined }): string | undefined {
-  return ca === undefined ? undefined : readConfiguredFile(ca);
+  if (ca === undefined) return undefined;
+  const pem = readConfiguredFile(ca);
+  try {
+    // The first one; of what follows it OpenSSL takes what it can.
+    new X509Certificate(pem);
+  } catch (error) {
+    const message = `${ca} has no certificate in it: PEM begins with -----BEGIN CERTIFICATE-----`;
+    throw new CommandError("failed", message, {}, { cause: error });
+  }
+  return pem;
 }

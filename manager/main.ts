@@ -4,15 +4,16 @@ import { assertUtf8Arguments } from "../shared/cli/arguments.ts";
 import { asFailure, CommandError } from "../shared/cli/failure.ts";
 import { Output } from "../shared/cli/output.ts";
 import { ConfigError } from "../shared/config-file.ts";
+import { jsonLog, type Log, toStderr } from "../shared/log.ts";
 import { exitCodes } from "../shared/protocol/errors.ts";
+import { SystemdService, takeNotifySettings } from "../shared/systemd-service.ts";
 import { check } from "./check.ts";
 import type { Command, NamedPlaces } from "./command.ts";
 import { type Config, readConfig } from "./config.ts";
-import { jsonLog, type Log, toStderr } from "../shared/log.ts";
 import { Manager } from "./manager.ts";
 import { parseArguments } from "./parse-arguments.ts";
 import { defaultPlaces, type Places } from "./paths.ts";
-import { SystemdService, takeNotifySettings } from "../shared/systemd-service.ts";
+import { trustSystemAuthorities } from "./system-authorities.ts";
 
 const output = new Output("vmmessaged", process);
 
@@ -46,6 +47,7 @@ function endSoon(): void {
 }
 
 async function runCommand({ name, json, places: named }: Command): Promise<void> {
+  trustSystemAuthorities();
   const places = placesOf(named);
   const readAgain = (): Config => readConfig(places.configFile, named.configFile === undefined);
   const surroundings = { places, host: hostname(), uid: process.getuid?.() ?? 0 };

@@ -73,7 +73,7 @@ export interface WebhookSinkOptions {
   guard: TargetGuard | undefined;
   /** Whether `http:` is allowed. */
   allowsHttp: boolean;
-  /** PEM, of the receiver's authority; when undefined, those that Node knows. */
+  /** PEM, of the receiver's authority; the system's when undefined. */
   ca?: string | undefined;
   attemptTimeoutMs?: number;
 }

@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { rootCertificates } from "node:tls";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { parseConfig, type SinkConfig } from "../../../../manager/config.ts";
 import { matcherOf } from "../../../../manager/events/filter.ts";
@@ -112,16 +113,25 @@ describe("Masakari in the configuration", () => {
   test("has what its files hold", async () => {
     const files = { secretFile: join(directory, "secret"), ca: join(directory, "ca.pem") };
     await writeFile(files.secretFile, "s3cret\n");
-    await writeFile(files.ca, "PEM\n");
+    const [certificate = ""] = rootCertificates;
+    await writeFile(files.ca, `${certificate}\n`);
     const auth = { method: "application-credential", url, id: "21dc", secretFile: files.secretFile };
     const sink = masakari({ auth, ca: files.ca, hostname: "compute-1", region: "RegionTwo", interface: "internal" });
     expect(configuredEndpoint(sink, HOST)).toMatchObject({
       login: { method: "application-credential", url, id: "21dc", secret: "s3cret" },
-      ca: "PEM",
+      ca: certificate.trim(),
       hostname: "compute-1",
       region: "RegionTwo",
       interface: "internal",
     });
+  });
+
+  test("has no authority whose file has no certificate in it", async () => {
+    const ca = join(directory, "ca.pem");
+    await writeFile(ca, "not a certificate\n");
+    expect(() => configuredEndpoint(masakari({ auth: { method: "none" }, url: "http://m/v1", ca }), HOST)).toThrow(
+      `events.sinks: ha: ${ca} has no certificate in it`,
+    );
   });
 
   test("is told of the VMs that its filter has, and of the events that it has a word for", () => {
