@@ -163,7 +163,7 @@ export class Messages {
       const row = this.#statements.next.first({ vmId, now });
       if (row === undefined) return { next: undefined, settled };
       if (mayBeForgotten(row, guest)) {
-        settled.push(...this.#giveUp(row, now));
+        settled.push(...this.#settleForgotten(row, now));
         continue;
       }
       const next = this.#waitingMessage(row);
@@ -178,9 +178,18 @@ export class Messages {
     }
   }
 
-  #giveUp({ message_id: messageId }: MessageRow, at: number): Receipt[] {
-    const receipt = this.settle(messageId, { type: "expired" }, at);
-    return receipt === undefined ? [] : [receipt];
+  /** Nobody knows what became of it, unless a program in the guest has seen it. */
+  #settleForgotten({ message_id: messageId, vm_id: vmId }: MessageRow, at: number): Receipt[] {
+    const seen = this.#settleSeen(vmId, at);
+    const unknown = this.settle(messageId, { type: "expired" }, at);
+    return unknown === undefined ? seen : [...seen, unknown];
+  }
+
+  /** What a program in the guest has read or acknowledged is delivered, though no answer said so. */
+  #settleSeen(vmId: string, at: number): Receipt[] {
+    const settled = inOrder(this.#statements.settleSeen.all({ vmId, at })).map(receiptOf);
+    this.#log.append(settled.map(settledEvent));
+    return settled;
   }
 
   #refuseUnreadable({ message_id }: MessageRow, at: number): Receipt[] {
@@ -200,8 +209,7 @@ export class Messages {
   }
 
   toMove(vmId: string, { messages: limit, bytes: maxBytes }: MoveBounds, at: number): Answers["messagesToMove"] {
-    const settled = inOrder(this.#statements.settleSeen.all({ vmId, at })).map(receiptOf);
-    this.#log.append(settled.map(settledEvent));
+    const settled = this.#settleSeen(vmId, at);
     const messages: MovedMessage[] = [];
     let bytes = 0;
     for (const row of this.#statements.toMove.all({ vmId, now: at, limit })) {

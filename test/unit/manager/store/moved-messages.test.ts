@@ -275,6 +275,14 @@ describe("a message that may be done already", () => {
     expect(tables.eventsAfter(0, 10).at(-1)).toMatchObject({ newState: "expired", data: { messageId: "m" } });
   });
 
+  test("is delivered all the same when a program in the guest has seen it", () => {
+    const tables = begunAt(300);
+    tables.markRead(web1.id, ["m"], NOW);
+    const { next, settled } = attempt(tables, guest(300));
+    expect([next?.messageId, settled.map(({ state }) => state)]).toEqual(["next", ["read"]]);
+    expect(settled[0]?.deliveredAt).toBeDefined();
+  });
+
   test("counts from its first attempt, and from an earlier revision when the machine went back to one", () => {
     const tables = begunAt(300);
     attempt(tables, guest(0, 500));
