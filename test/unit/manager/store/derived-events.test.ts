@@ -4,11 +4,13 @@ import type { Operations } from "../../../../manager/store/operations.ts";
 import type { MirrorChange, ReceivedFromGuest } from "../../../../manager/store/store.ts";
 import type { WireEntry } from "../../../../shared/protocol/message.ts";
 import {
-  GUEST,
   boxWithKey,
   DAY,
   delivered,
+  entry,
+  GUEST,
   message,
+  mirrorChange,
   NOW,
   openTables,
   refused,
@@ -142,26 +144,8 @@ describe("what comes from a guest", () => {
 });
 
 describe("a mirror that is saved", () => {
-  const entry = (key: string, more: Partial<WireEntry> = {}): WireEntry => {
-    return { key, value: "v", setBy: "guest", setAt: "2026-01-15T12:00:00.000Z", ageMs: 0, revision: 1, ...more };
-  };
   const save = (tables: Operations, { entries = [], ...more }: Partial<MirrorChange> & { entries?: WireEntry[] }) => {
-    const agent: MirrorChange["agent"] = {
-      software: "agent 0.1.0",
-      uuid: null,
-      bootId: "b",
-      nonce: "n",
-      epoch: "e",
-      revision: 3,
-      answersSince: 0,
-      limitBytes: 8192,
-      uptimeMs: 5,
-      clonedFrom: undefined,
-      greetedAt: NOW,
-    };
-    const set = entries.map((one) => ({ entry: one, seenAt: NOW }));
-    const head = { vmId: web1.id, vmName: web1.name, epoch: "e", revision: 3, limitBytes: 8192, asOf: NOW, agent };
-    tables.saveMirrors([{ ...head, isReset: false, isLate: false, deleted: [], set, ...more }]);
+    tables.saveMirrors([mirrorChange({ set: entries.map((one) => ({ entry: one, seenAt: NOW })), ...more })]);
   };
   const told = (events: Event[]) => events.map(({ type, data, isResync }) => [type, data["key"], isResync]);
 

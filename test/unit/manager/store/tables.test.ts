@@ -4,7 +4,7 @@ import type { Request } from "../../../../manager/store/operations.ts";
 import { migrate } from "../../../../manager/store/schema.ts";
 import type { StoredToken, StoredUser } from "../../../../manager/store/store.ts";
 import type { WireEntry } from "../../../../shared/protocol/message.ts";
-import { DAY, message, NOW, openTables, SECOND, web1, web2, agent, mirrorChange } from "./tables.ts";
+import { agent, DAY, entry, message, mirrorChange, NOW, openTables, SECOND, web1, web2 } from "./tables.ts";
 
 const event = (messageId: string, data: Record<string, unknown> = {}, vm = web1) =>
   ({ vm, receivedAt: NOW, messageId, kind: "event", params: { messageId, event: "BOOTED", data } }) as const;
@@ -48,10 +48,6 @@ describe("messages from guests", () => {
     expect(tables.receivedFrom(web1.id, 1)[0]?.messageId).toBe("g199");
   });
 });
-
-const entry = (key: string, more: Partial<WireEntry> = {}): WireEntry => {
-  return { key, value: "v", setBy: "guest", setAt: "2026-01-15T12:00:00.000Z", ageMs: 0, revision: 1, ...more };
-};
 
 describe("mirrors", () => {
   test("are loaded as their changes made them", () => {

@@ -8,7 +8,7 @@ import { migrate } from "../../../../manager/store/schema.ts";
 import { SecretBox } from "../../../../manager/store/secret-box.ts";
 import type { AgentFacts, GuestMemory, MessageToKeep, MirrorChange } from "../../../../manager/store/store.ts";
 import { operationsOn } from "../../../../manager/store/tables.ts";
-import type { NewEntry } from "../../../../shared/protocol/message.ts";
+import type { NewEntry, WireEntry } from "../../../../shared/protocol/message.ts";
 
 export const web1 = { id: "11111111-1111-4111-8111-111111111111", name: "web1" };
 export const web2 = { id: "22222222-2222-4222-8222-222222222222", name: "web2" };
@@ -77,6 +77,11 @@ export const agent: AgentFacts = {
   uptimeMs: 5,
   clonedFrom: undefined,
   greetedAt: NOW,
+};
+
+/** Of a key that the guest has set. */
+export const entry = (key: string, more: Partial<WireEntry> = {}): WireEntry => {
+  return { key, value: "v", setBy: "guest", setAt: "2026-01-15T12:00:00.000Z", ageMs: 0, revision: 1, ...more };
 };
 
 /** To the mirror of `web1`. */
