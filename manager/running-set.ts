@@ -9,8 +9,8 @@ export interface Closable {
 type Start<T> = () => T | Promise<T>;
 
 /**
- * Fails when this cannot be started anyway: then nothing is ended for it. The function that it gives starts it, with what was
- * read here, so that a file that changes meanwhile changes nothing.
+ * Fails when this cannot be started anyway: then nothing is ended for it. The function that it gives starts it; what it has of files
+ * that were read here does not change with them.
  */
 type Prepare<Options, T> = (options: Options) => Start<T> | Promise<Start<T>>;
 

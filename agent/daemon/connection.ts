@@ -28,7 +28,7 @@ export class Connection {
       agentNonce,
       onHello: (hello) => {
         if (access.role === "host" && hello.newEpoch === true) parts.store.renewEpoch();
-        return factsOf(parts, access);
+        return factsOf(parts);
       },
     });
     this.watches = new Watches({
@@ -63,14 +63,13 @@ export class Connection {
   }
 }
 
-function factsOf({ machine, store }: AgentParts, { role }: Access): HelloFacts {
+function factsOf({ machine, store }: AgentParts): HelloFacts {
   const { clonedFrom } = store.report;
   return {
     software,
     uuid: machine.uuid,
     bootId: machine.bootId,
     ...store.cache.cursor,
-    answersSince: store.cache.answersSince(role === "host" ? "host" : "guest"),
     limits: {
       cache: store.cache.limit,
       value: MAX_VALUE,

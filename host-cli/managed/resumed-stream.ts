@@ -1,6 +1,7 @@
 /** A stream of the manager's that goes on where it was when the connection is lost, as through the manager's restart. */
 import { pause } from "../../shared/abort.ts";
 import { CommandError } from "../../shared/cli/failure.ts";
+import { ManagerLostError } from "./connect.ts";
 import type { Asked, Manager, StreamedEndpoint, StreamOf } from "./manager.ts";
 
 /** Between a lost connection and the next: a manager is restarted in about this time. */
@@ -23,24 +24,26 @@ export async function* resumedStream<N extends StreamedEndpoint>(
   { note, signal }: Resuming,
 ): AsyncGenerator<StreamOf<N>, never, undefined> {
   let hasBegun = false;
-  for (let isLost = false; ;) {
+  for (let noted: string | undefined; ;) {
+    let problem = "the connection to the manager was lost";
     try {
       for await (const event of manager.stream(name, asked(), signal)) {
-        if (isLost) note("the manager is back; going on from there");
-        isLost = false;
+        if (noted !== undefined) note("the manager is back; going on from there");
+        noted = undefined;
         hasBegun = true;
         yield event;
       }
     } catch (error) {
       if (signal.aborted || !hasBegun || !isForNow(error)) throw error;
+      if (!(error instanceof ManagerLostError)) problem = error.message;
     }
-    if (!isLost) note("the connection to the manager was lost; trying again");
-    isLost = true;
+    if (problem !== noted) note(`${problem}; trying again`);
+    noted = problem;
     await pause(RESUME_PAUSE_MS, signal);
   }
 }
 
 /** A manager that was started again has yet to meet those of other hosts, one of which may be just as new, and says so. */
-function isForNow(error: unknown): boolean {
+function isForNow(error: unknown): error is CommandError {
   return error instanceof CommandError && error.code === "unreachable";
 }

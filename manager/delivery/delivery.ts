@@ -9,7 +9,7 @@ import type { Log } from "../../shared/log.ts";
 import { NoAnswerError } from "../../shared/peer.ts";
 import { RequestError } from "../../shared/protocol/errors.ts";
 import type { Params, Result } from "../../shared/protocol/message.ts";
-import type { GuestMemory, Settlement, Store, WaitingMessage } from "../store/store.ts";
+import type { Settlement, Store, WaitingMessage } from "../store/store.ts";
 
 /** Between attempts while the guest answers other things but not this: doubled each time, up to the longest. */
 const FIRST_RETRY_MS = 500;
@@ -17,9 +17,11 @@ const LONGEST_RETRY_MS = 30_000;
 
 export interface DeliveryOptions {
   vmId: string;
-  store: Pick<Store, "nextMessage" | "settle">;
-  /** While the link is up. */
-  guest: () => GuestMemory;
+  store: Pick<Store, "nextMessage" | "settle" | "settleForgotten">;
+  /** Of the guest's cache, now or lately. */
+  revision: () => number;
+  /** As the agent's `info` has it. Rejects as `send`. */
+  answersSince: () => Promise<number>;
   /** Rejects with RequestError when the guest refuses, with NoAnswerError when it cannot be known. */
   send<M extends ChangeMethod>(method: M, params: Params<M>): Promise<Result<M>>;
   isLinkUp: () => boolean;
@@ -85,19 +87,44 @@ export class Delivery {
   }
 
   async #deliverNext(): Promise<"settled" | "unanswered" | "none"> {
-    const { vmId, store, guest, settled, failed } = this.#options;
+    const { vmId, store, revision, settled, failed } = this.#options;
     try {
-      const message = await store.nextMessage(vmId, guest());
+      const message = await store.nextMessage(vmId, revision());
       if (message === undefined) return "none";
-      const settlement = await this.#send(message);
-      if (settlement === undefined) return "unanswered";
-      const receipt = await store.settle(message.messageId, settlement, Date.now());
+      const receipt = await this.#settle(message);
+      if (receipt === "unanswered") return "unanswered";
       // Meanwhile it may have expired, after a step of the clock, or gone to another manager: that was told then.
       if (receipt !== undefined) settled(receipt, message);
       return "settled";
     } catch (error) {
       failed(error);
       return "unanswered";
+    }
+  }
+
+  /** `unanswered` when the guest may or may not have done it. */
+  async #settle(message: WaitingMessage): Promise<Receipt | undefined | "unanswered"> {
+    const { store } = this.#options;
+    const { messageId } = message;
+    if (message.mayBeDone) {
+      const answersSince = await this.#answersSince();
+      if (answersSince === undefined) return "unanswered";
+      const forgotten = await store.settleForgotten(messageId, answersSince, Date.now());
+      if (forgotten !== undefined) return forgotten;
+    }
+    const settlement = await this.#send(message);
+    return settlement === undefined ? "unanswered" : store.settle(messageId, settlement, Date.now());
+  }
+
+  /** Undefined when the guest does not say. */
+  async #answersSince(): Promise<number | undefined> {
+    try {
+      return await this.#options.answersSince();
+    } catch (error) {
+      if (!(asFailure(error) instanceof CommandError) && !(error instanceof NoAnswerError)) {
+        this.#options.log.error("delivery-failed", { vm: this.#options.vmId, error });
+      }
+      return undefined;
     }
   }
 

@@ -417,7 +417,8 @@ export class Link {
       void this.#client?.close();
       return;
     }
-    if (this.#facts?.epoch === batch.epoch) {
+    // Of a snapshot in pieces the mirror knows nothing before the last.
+    if (this.#facts?.epoch === mirror.cursor.epoch) {
       this.#facts = { ...this.#facts, revision: Math.max(this.#facts.revision, mirror.cursor.revision) };
     }
     owner.mirrored(batch, batch.revision <= this.#missedUpTo);
@@ -473,12 +474,9 @@ export class Link {
 }
 
 function factsOf(hello: HelloResult, uptimeMs: number): AgentFacts {
-  const { software, uuid, bootId, nonce, epoch, revision, answersSince, clonedFrom } = hello;
+  const { software, uuid, bootId, nonce, epoch, revision, clonedFrom } = hello;
   const limitBytes = hello.limits.cache;
-  return {
-    ...{ software, uuid, bootId, nonce, epoch, revision, answersSince, uptimeMs, clonedFrom, limitBytes },
-    greetedAt: Date.now(),
-  };
+  return { software, uuid, bootId, nonce, epoch, revision, uptimeMs, clonedFrom, limitBytes, greetedAt: Date.now() };
 }
 
 function heldStatus(holder: Holder): LinkStatus {

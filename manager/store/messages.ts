@@ -30,7 +30,6 @@ import { Statement } from "./statement.ts";
 import type {
   Change,
   GivenMessage,
-  GuestMemory,
   Kept,
   MessageToKeep,
   MovedMessage,
@@ -156,21 +155,17 @@ export class Messages {
     return { type: "new", receipt: receiptOf(expectRow(row, messageId)) };
   }
 
-  /** Settles on the way those whose secret cannot be decrypted, and those of which nobody can know whether they are done. */
-  next(vmId: string, guest: GuestMemory, now: number): Answers["nextMessage"] {
+  /** Refuses on the way those whose secret cannot be decrypted: nothing could ever deliver them. */
+  next(vmId: string, revision: number, now: number): Answers["nextMessage"] {
     const settled: Receipt[] = [];
     for (;;) {
       const row = this.#statements.next.first({ vmId, now });
       if (row === undefined) return { next: undefined, settled };
-      if (mayBeForgotten(row, guest)) {
-        settled.push(...this.#settleForgotten(row, now));
-        continue;
-      }
       const next = this.#waitingMessage(row);
       if (next !== undefined) {
         // Durable before it is sent: from now on nobody can say that it was not done, until the guest has answered.
-        if (row.begun_at === null || guest.revision < (row.begun_at_revision ?? 0)) {
-          this.#statements.begin.run({ sequence: row.sequence, now, revision: guest.revision });
+        if (row.begun_at === null || revision < (row.begun_at_revision ?? 0)) {
+          this.#statements.begin.run({ sequence: row.sequence, now, revision });
         }
         return { next, settled };
       }
@@ -178,18 +173,12 @@ export class Messages {
     }
   }
 
-  /** Nobody knows what became of it, unless a program in the guest has seen it. */
-  #settleForgotten({ message_id: messageId, vm_id: vmId }: MessageRow, at: number): Receipt[] {
-    const seen = this.#settleSeen(vmId, at);
-    const unknown = this.settle(messageId, { type: "expired" }, at);
-    return unknown === undefined ? seen : [...seen, unknown];
-  }
-
-  /** What a program in the guest has read or acknowledged is delivered, though no answer said so. */
-  #settleSeen(vmId: string, at: number): Receipt[] {
-    const settled = inOrder(this.#statements.settleSeen.all({ vmId, at })).map(receiptOf);
-    this.#log.append(settled.map(settledEvent));
-    return settled;
+  settleForgotten(messageId: string, answersSince: number, at: number): Receipt | undefined {
+    const row = this.#statements.settleForgotten.first({ messageId, answersSince, at });
+    if (row === undefined) return undefined;
+    const receipt = receiptOf(row);
+    this.#log.append([settledEvent(receipt)]);
+    return receipt;
   }
 
   #refuseUnreadable({ message_id }: MessageRow, at: number): Receipt[] {
@@ -205,11 +194,13 @@ export class Messages {
       change: { method: row.method, params: JSON.parse(params) as Params<ChangeMethod> } as Change,
       queuedAt: row.queued_at,
       expiresAt: row.expires_at ?? undefined,
+      mayBeDone: (row.begun_at ?? row.moving_at) !== null,
     };
   }
 
   toMove(vmId: string, { messages: limit, bytes: maxBytes }: MoveBounds, at: number): Answers["messagesToMove"] {
-    const settled = this.#settleSeen(vmId, at);
+    const settled = inOrder(this.#statements.settleSeen.all({ vmId, at })).map(receiptOf);
+    this.#log.append(settled.map(settledEvent));
     const messages: MovedMessage[] = [];
     let bytes = 0;
     for (const row of this.#statements.toMove.all({ vmId, now: at, limit })) {
@@ -375,6 +366,8 @@ function prepare(database: DatabaseSync) {
   const times =
     "queued_at, expires_at, begun_at, moving_at, begun_at_revision, settled_at, outcome, result, refusal, read_at, acknowledged_at, acknowledgement";
   const all = `${columns}, ${times}, state`;
+  const outcomeWithoutAnswer =
+    "CASE WHEN read_at IS NULL AND acknowledged_at IS NULL THEN 'expired' ELSE 'delivered' END";
   // Behind all that wait for the VM, though the clock was set back, or that of a manager where one came from is ahead.
   const latest = "SELECT coalesce(max(ordered_at), 0) FROM messages WHERE vm_id = :vmId AND settled_at IS NULL";
   return {
@@ -449,9 +442,14 @@ function prepare(database: DatabaseSync) {
       `UPDATE messages SET settled_at = :at, outcome = :outcome, result = :result, refusal = :refusal, ${ERASED}
        WHERE message_id = :messageId AND settled_at IS NULL RETURNING ${all}`,
     ),
+    settleForgotten: rows(
+      `UPDATE messages SET settled_at = :at, ${ERASED}, outcome = ${outcomeWithoutAnswer}
+       WHERE message_id = :messageId AND settled_at IS NULL
+         AND :answersSince > 0 AND :answersSince >= coalesce(begun_at_revision, 0)
+       RETURNING ${all}`,
+    ),
     expire: rows(
-      `UPDATE messages SET settled_at = :now, ${ERASED},
-         outcome = CASE WHEN read_at IS NULL AND acknowledged_at IS NULL THEN 'expired' ELSE 'delivered' END
+      `UPDATE messages SET settled_at = :now, ${ERASED}, outcome = ${outcomeWithoutAnswer}
        WHERE sequence IN (
          SELECT sequence FROM messages
          WHERE settled_at IS NULL AND expires_at <= :now
@@ -506,15 +504,6 @@ function prepare(database: DatabaseSync) {
        )`,
     ),
   };
-}
-
-/** Handed to the guest before, and so much was since that it may not know any more whether it has done it. */
-function mayBeForgotten(
-  { begun_at, moving_at, begun_at_revision }: MessageRow,
-  { answersSince }: GuestMemory,
-): boolean {
-  const wasBegun = (begun_at ?? moving_at) !== null;
-  return wasBegun && answersSince > 0 && answersSince >= (begun_at_revision ?? 0);
 }
 
 function holdsSecret(change: Change): boolean {

@@ -9,7 +9,6 @@ import type {
   Change,
   FeedProgress,
   GivenMessage,
-  GuestMemory,
   JournalEntry,
   MessageToKeep,
   MirrorChange,
@@ -35,10 +34,7 @@ export interface StoreOptions {
   log: Log;
   /** The thread died: nothing can be kept any more. */
   onFailure: (error: Error) => void;
-  /**
-   * A message that the store itself settled, because it cannot be delivered any more: its secret cannot be decrypted, or the
-   * guest does not know whether it has done it.
-   */
+  /** A message that the store itself refused, because its secret cannot be decrypted any more. */
   onSettled?: (receipt: Receipt) => void;
   /** So many requests were kept by one commit. */
   onCommit?: (requests: number) => void;
@@ -74,10 +70,14 @@ class ThreadedStore implements Store {
     return this.#thread.call("keepMessages", messages);
   }
 
-  async nextMessage(vmId: string, guest: GuestMemory) {
-    const { next, settled } = await this.#thread.call("nextMessage", vmId, guest, this.#clock());
+  async nextMessage(vmId: string, revision: number) {
+    const { next, settled } = await this.#thread.call("nextMessage", vmId, revision, this.#clock());
     for (const receipt of settled) this.#onSettled(receipt);
     return next;
+  }
+
+  settleForgotten(messageId: string, answersSince: number, at: number) {
+    return this.#thread.call("settleForgotten", messageId, answersSince, at);
   }
 
   settle(messageId: string, settlement: Settlement, at: number) {

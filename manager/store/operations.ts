@@ -3,7 +3,7 @@ import type { Receipt } from "../../shared/api/schemas.ts";
 import type { ErrorCode } from "../../shared/protocol/errors.ts";
 import type { Event } from "../events/event.ts";
 import type { StoreLimits } from "./limits.ts";
-import type { GuestMemory, Store, WaitingMessage } from "./store.ts";
+import type { Store, WaitingMessage } from "./store.ts";
 
 /** Methods that are no single operation of the same shape. */
 type Composed = "nextMessage" | "expire" | "prune" | "close";
@@ -11,7 +11,7 @@ type Composed = "nextMessage" | "expire" | "prune" | "close";
 type Direct = Exclude<keyof Store, Composed>;
 
 interface OwnArguments {
-  nextMessage: [vmId: string, guest: GuestMemory, now: number];
+  nextMessage: [vmId: string, revision: number, now: number];
   expireSome: [now: number];
   pruneVmAfter: [vmId: string, now: number];
   pruneSomeAudit: [now: number];
@@ -19,7 +19,7 @@ interface OwnArguments {
 }
 
 interface OwnAnswers {
-  /** `settled`: those before it that cannot be delivered any more. */
+  /** `settled`: those before it whose secret cannot be decrypted any more. */
   nextMessage: { next: WaitingMessage | undefined; settled: Receipt[] };
   /** Up to a bound; `more` when there may be others. */
   expireSome: { expired: Receipt[]; more: boolean };

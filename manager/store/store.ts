@@ -46,6 +46,8 @@ export interface WaitingMessage {
   change: Change;
   queuedAt: number;
   expiresAt: number | undefined;
+  /** It was handed over before, here or by another manager. */
+  mayBeDone: boolean;
 }
 
 /** A message that waits, as one manager hands it to another; as `takeMessages` in peers/wire.ts has it. */
@@ -58,14 +60,6 @@ export interface MovedMessage {
   begunAt?: number | undefined;
   /** Of one that was begun: the revision of the guest's cache then, or an earlier one. */
   begunAtRevision?: number | undefined;
-}
-
-/** What the guest of a VM remembers, which is to be given a message: as its agent's hello has it. */
-export interface GuestMemory {
-  /** Of its cache, now or lately. */
-  revision: number;
-  /** What was answered at a later revision than this is not done again; 0 when that is so of everything. */
-  answersSince: number;
 }
 
 /** Of a message that was to be moved: what tells whether it was handed to the VM here meanwhile. */
@@ -92,7 +86,6 @@ export interface AgentFacts {
   nonce: string;
   epoch: string;
   revision: number;
-  answersSince: number;
   uptimeMs: number | undefined;
   clonedFrom: string | undefined;
   /** What its cache may hold. */
@@ -298,10 +291,16 @@ export interface Store {
   keepMessages(messages: readonly MessageToKeep[]): Promise<Kept[]>;
   /**
    * The message of a VM that is to be delivered next: the first kept of those that are not settled and not over. It counts
-   * as handed over from then on, since it may have an effect. One that was handed over before, and of which the guest does
-   * not know any more whether it has done it, is not delivered again: it is settled as expired, unconfirmed.
+   * as handed over from then on, since it may have an effect.
+   * @param revision of the guest's cache, now or lately
    */
-  nextMessage(vmId: string, guest: GuestMemory): Promise<WaitingMessage | undefined>;
+  nextMessage(vmId: string, revision: number): Promise<WaitingMessage | undefined>;
+  /**
+   * Settles one that may be done, and that the guest may have done and forgotten: as expired, unconfirmed, unless a program in
+   * the guest has seen it. Undefined when it may be handed over again.
+   * @param answersSince as `info` of the guest's agent has it, asked for since the message was handed over
+   */
+  settleForgotten(messageId: string, answersSince: number, at: number): Promise<Receipt | undefined>;
   /**
    * Ends a message; what it carried is erased. Undefined when that was not for this call to do: it was settled before and
    * stays as it is, another manager keeps it now, or its VM was forgotten.

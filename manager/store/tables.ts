@@ -35,7 +35,8 @@ export function operationsOn(database: DatabaseSync, options: TablesOptions): Op
   const audit = new AuditTable(database, limits);
   return {
     keepMessages: (toKeep) => messages.keepAll(toKeep),
-    nextMessage: (vmId, guest, now) => messages.next(vmId, guest, now),
+    nextMessage: (vmId, revision, now) => messages.next(vmId, revision, now),
+    settleForgotten: (messageId, answersSince, at) => messages.settleForgotten(messageId, answersSince, at),
     settle: (messageId, settlement, at) => messages.settle(messageId, settlement, at),
     expireSome: (now) => messages.expireSome(now),
     markRead: (vmId, messageIds, at) => messages.markRead(vmId, messageIds, at),

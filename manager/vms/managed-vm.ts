@@ -12,7 +12,6 @@ import type { VmMetrics } from "../metrics.ts";
 import { type Probe, unknown } from "../monitor/probe.ts";
 import type {
   AgentFacts,
-  GuestMemory,
   MirrorChange,
   ReceivedFromGuest,
   Store,
@@ -97,7 +96,8 @@ export class ManagedVm implements LinkOwner {
       store: options.store,
       send: (method, params) => this.link.change(method, params),
       isLinkUp: () => this.isUp,
-      guest: () => guestMemory(this.link.facts),
+      revision: () => this.link.facts?.revision ?? 0,
+      answersSince: async () => (await this.link.read("info", {})).answersSince,
       settled: (receipt, message) => {
         this.settled(receipt, message);
       },
@@ -423,11 +423,6 @@ function receivedFrom(vm: VmRef, request: GuestMessage, receivedAt: number): Rec
     case "report":
       return { ...head, kind: "report", params: request.params };
   }
-}
-
-/** Of an agent that was never greeted nothing is known. */
-function guestMemory(facts: AgentFacts | undefined): GuestMemory {
-  return { revision: facts?.revision ?? 0, answersSince: facts?.answersSince ?? 0 };
 }
 
 function shownFacts({ software, uuid, bootId, epoch, revision, greetedAt }: AgentFacts): VmSummary["agent"] {

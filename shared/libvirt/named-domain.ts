@@ -10,7 +10,7 @@ export function readNamedDomain(xml: string, name: string): Domain {
   if (domain === undefined) {
     throw new CommandError("failed", `virsh dumpxml '${name}' printed no domain; does 'virsh list' work?`, details);
   }
-  // virsh takes a name that is a number for the id of another domain.
-  if (domain.name === name || domain.uuid === name) return domain;
+  // virsh takes a name that is a number for the id of another domain, and a UUID in either case, which libvirt prints in lower.
+  if (domain.name === name || domain.uuid === name.toLowerCase()) return domain;
   throw new CommandError("failed", `libvirt took '${name}' for the VM '${domain.name}'; name it by its UUID`, details);
 }

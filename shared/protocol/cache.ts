@@ -134,13 +134,15 @@ export class Cache {
   }
 
   /**
-   * A retry of a change that was answered at a later revision gets its first answer; of an earlier one nobody knows any
-   * more whether it was made. 0 as long as nothing was forgotten.
+   * A retry of a change that was made after this revision gets its first answer; of an earlier one nobody knows any more
+   * whether it was made. 0 as long as nothing can have been forgotten. Each change that was one has a revision of its own, so
+   * that what was forgotten was made before the oldest that is remembered, unless that one found nothing to change.
    */
   answersSince(setBy: Setter): number {
     const answers = this.#answers[setBy];
     const [oldest] = answers.values();
-    return oldest === undefined || answers.size < REMEMBERED_ANSWERS ? 0 : oldest.result.revision;
+    if (oldest === undefined || answers.size < REMEMBERED_ANSWERS) return 0;
+    return Math.max(1, oldest.result.revision - 1);
   }
 
   get usedBytes(): number {

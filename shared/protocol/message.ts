@@ -217,8 +217,6 @@ const requestsToGuest = {
       bootId: z.nullable(shortText),
       epoch: nonce,
       revision: count,
-      /** Of the opener's changes, those answered at a later revision than this are remembered; 0 when all are. */
-      answersSince: count,
       limits: z.object({ cache: count, value: count, key: count, payload: count }),
       /** The DMI UUID of the machine this one was cloned from, when its cache was set aside for that. */
       clonedFrom: z.optional(shortText),
@@ -301,6 +299,8 @@ const requestsToGuest = {
       clonedFrom: z.optional(shortText),
       epoch: nonce,
       revision: count,
+      /** Of the opener's side, changes that were made after this revision are remembered for retries; 0 when all are. */
+      answersSince: count,
       keys: count,
       usedBytes: count,
       limitBytes: count,

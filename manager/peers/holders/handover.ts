@@ -248,7 +248,7 @@ export class Handover {
     if ("reason" in given) return { type: "stuck", reason: given.reason };
     const concluded = await this.#conclude(vmId, batch.messages, given, to);
     if (concluded > 0) return { type: "moved" };
-    const isFull = given.results.some((result) => "refusal" in result);
+    const isFull = given.results.some((result) => "refusal" in result && result.refusal.code === "over-limit");
     const reason = isFull ? `${to.host} has no room for them` : "the VM was given them here meanwhile";
     return { type: "stuck", reason };
   }

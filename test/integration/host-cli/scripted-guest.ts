@@ -15,7 +15,6 @@ const FACTS = {
   bootId: null,
   epoch: EPOCH,
   revision: 0,
-  answersSince: 0,
   limits: { cache: 8192, value: 32768, key: 256, payload: 262144 },
 };
 

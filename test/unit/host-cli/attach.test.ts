@@ -7,6 +7,7 @@ import type { Command } from "../../../host-cli/command.ts";
 import { parseArguments } from "../../../host-cli/parse-arguments.ts";
 import { CommandError } from "../../../shared/cli/failure.ts";
 import { readDomainInfo } from "../../../shared/libvirt/domain-info.ts";
+import { readNamedDomain } from "../../../shared/libvirt/named-domain.ts";
 
 /** `vmmessage WORDS`, cut at the spaces. */
 function parse(words: string, environment: Record<string, string> = {}): Command {
@@ -221,5 +222,18 @@ describe("dominfo", () => {
   it("that is none says nothing", () => {
     expect(readDomainInfo("")).toBeUndefined();
     expect(readDomainInfo("error")).toBeUndefined();
+  });
+});
+
+describe("the domain that virsh printed is the one that was asked for", () => {
+  const uuid = "6f1c2a04-5d0e-4b7a-9c31-0a8d2f6b7e11";
+  const xml = `<domain><name>web1</name><uuid>${uuid}</uuid></domain>`;
+
+  it.each(["web1", uuid, uuid.toUpperCase()])("as %s", (name) => {
+    expect(readNamedDomain(xml, name)).toMatchObject({ name: "web1", uuid });
+  });
+
+  it.each(["7", "WEB1", uuid.replace("6", "7")])("and not as %s", (name) => {
+    expect(refusal(() => readNamedDomain(xml, name))).toContain(`libvirt took '${name}' for the VM 'web1'`);
   });
 });

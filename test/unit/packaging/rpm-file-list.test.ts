@@ -13,6 +13,12 @@ test("directories that every system has are not the package's, others are, whate
   ]);
 });
 
+test("directories for an administrator's files are the package's, empty as they are", () => {
+  expect(linesOf(["/etc", "directory"], ["/etc/vmmessage", "directory"])).toEqual([
+    "%dir %attr(0755, root, root) /etc/vmmessage",
+  ]);
+});
+
 test("executables, units and links are listed as they are, in an order that is not the disk's", () => {
   const paths = ["/usr/sbin/vmmessaged", "/usr/lib/systemd/system/vmmessaged.service", "/usr/bin/vmmessage"];
   expect(linesOf([paths[0] ?? "", "link"], [paths[1] ?? ""], [paths[2] ?? ""])).toEqual(paths.toReversed());

@@ -157,10 +157,17 @@ describe("a change", () => {
     expect(since()).toEqual([0, 0]);
     kept.set({ a: "the first that may be followed by one too many" });
     expect(since()).toEqual([1, 0]);
-    kept.set({ a: "last" });
-    expect(since()).toEqual([2, 0]);
+    for (let count = 0; count < 3; count += 1) kept.set({ a: `last ${count}` });
+    expect(since()).toEqual([3, 0]);
     const restarted = new KeptCache({ epoch: OTHER_EPOCH, contents: kept.current.contents() });
-    expect(restarted.current.answersSince("host")).toBe(2);
+    expect(restarted.current.answersSince("host")).toBe(3);
+  });
+
+  it("that found nothing to change pushes out others, but none that was made later", () => {
+    const kept = new KeptCache();
+    for (let count = 0; count < 10; count += 1) kept.set({ a: `${count}` });
+    for (let count = 0; count < REMEMBERED_ANSWERS; count += 1) kept.delete("nothing");
+    expect([kept.current.cursor.revision, kept.current.answersSince("host")]).toEqual([10, 9]);
   });
 
   it("can be repeated after the agent was restarted in between", () => {

@@ -17,7 +17,6 @@ export const FACTS: HelloFacts = {
   bootId: "0f6f2d5c-7e0f-4f7c-8a52-3f0b9f6f2a11",
   epoch: EPOCH,
   revision: 7,
-  answersSince: 0,
   limits: { cache: 8192, value: 32_768, key: 256, payload: 262_144 },
 };
 

@@ -163,6 +163,7 @@ export class ScriptedService implements Service {
       keys: 0,
       usedBytes: 0,
       limitBytes: 8192,
+      answersSince: 0,
       queuedMessages: 0,
       damagedFrames: 0,
       unprojectedKeys: [],

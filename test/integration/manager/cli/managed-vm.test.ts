@@ -290,6 +290,7 @@ describe("further questions", () => {
     revision: 6,
     usedBytes: 13,
     limitBytes: 8192,
+    answersSince: 0,
     entries: [ENTRY],
   };
 
@@ -330,6 +331,7 @@ describe("further questions", () => {
     keys: 1,
     usedBytes: 13,
     limitBytes: 8192,
+    answersSince: 0,
     queuedMessages: 0,
     damagedFrames: 0,
     unprojectedKeys: [],

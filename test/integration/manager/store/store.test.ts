@@ -5,7 +5,7 @@ import { DEFAULT_STORE_LIMITS } from "../../../../manager/store/limits.ts";
 import { openStore } from "../../../../manager/store/open-store.ts";
 import { StoreThread } from "../../../../manager/store/store-thread.ts";
 import type { Receipt } from "../../../../shared/api/schemas.ts";
-import { GUEST } from "../../../unit/manager/store/tables.ts";
+import { REVISION } from "../../../unit/manager/store/tables.ts";
 import {
   bytesIn,
   lifecycleStep,
@@ -26,9 +26,9 @@ describe("the store", () => {
     await first.keepMessages([message("open"), message("secret", "hunter2", true)]);
     await first.close();
     const second = await openTestStore(directory);
-    expect((await second.nextMessage(vm.id, GUEST))?.change).toEqual(message("open").change);
+    expect((await second.nextMessage(vm.id, REVISION))?.change).toEqual(message("open").change);
     await second.settle("open", delivered, Date.now());
-    expect((await second.nextMessage(vm.id, GUEST))?.change).toEqual(message("secret", "hunter2", true).change);
+    expect((await second.nextMessage(vm.id, REVISION))?.change).toEqual(message("secret", "hunter2", true).change);
   });
 
   test("shares a commit between all requests that came while it was busy", async () => {
@@ -53,9 +53,9 @@ describe("the store", () => {
     let now = 1000;
     const store = await openTestStore(await temporaryDirectory(), { clock: () => now });
     await store.keepMessages([{ ...message("m"), expiresAt: 2000 }]);
-    expect((await store.nextMessage(vm.id, GUEST))?.messageId).toBe("m");
+    expect((await store.nextMessage(vm.id, REVISION))?.messageId).toBe("m");
     now = 2000;
-    expect(await store.nextMessage(vm.id, GUEST)).toBeUndefined();
+    expect(await store.nextMessage(vm.id, REVISION)).toBeUndefined();
   });
 
   test("expires and prunes any number, other requests in between", async () => {
@@ -224,12 +224,12 @@ describe("the key of the secrets", () => {
     await rm(join(directory, "secrets.key"));
     const refused: Receipt[] = [];
     const second = await openTestStore(directory, { onSettled: (receipt) => refused.push(receipt) });
-    expect((await second.nextMessage(vm.id, GUEST))?.messageId).toBe("open");
+    expect((await second.nextMessage(vm.id, REVISION))?.messageId).toBe("open");
     expect(refused).toMatchObject([{ messageId: "secret", state: "refused", refusal: { code: "failed" } }]);
     expect(await second.receipt("secret")).toEqual(refused[0]);
     await second.keepMessages([message("again", "hunter2", true)]);
     await second.settle("open", delivered, Date.now());
-    expect((await second.nextMessage(vm.id, GUEST))?.change).toEqual(message("again", "hunter2", true).change);
+    expect((await second.nextMessage(vm.id, REVISION))?.change).toEqual(message("again", "hunter2", true).change);
   });
 
   test("that is none is moved away, which the log says", async () => {

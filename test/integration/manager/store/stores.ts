@@ -54,7 +54,7 @@ export function mirrorChange(vm: VmRef, value: string): MirrorChange {
   const entry = { key: "k", value, setBy: "guest" as const, setAt, ageMs: 0, revision: 1 };
   const set = [{ entry, seenAt: asOf }];
   const whole = { vmId: vm.id, vmName: vm.name, isLate: false, isReset: false, deleted: [] };
-  return { ...whole, ...place, asOf, agent: { ...agent, ...place, answersSince: 0, greetedAt: asOf }, set };
+  return { ...whole, ...place, asOf, agent: { ...agent, ...place, greetedAt: asOf }, set };
 }
 
 /** An event of the VM's life and what it was made from, which agree on the word. */

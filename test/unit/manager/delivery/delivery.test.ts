@@ -8,7 +8,8 @@ import { RequestError } from "../../../../shared/protocol/errors.ts";
 /** A queue in memory, a guest that answers as told, and the delivery between them. */
 function deliveryOf(...ids: string[]) {
   const queue = ids.map((messageId): WaitingMessage => {
-    return { messageId, change: { method: "clear", params: { messageId } }, queuedAt: 0, expiresAt: undefined };
+    const change = { method: "clear" as const, params: { messageId } };
+    return { messageId, change, queuedAt: 0, expiresAt: undefined, mayBeDone: false };
   });
   const settled: [string, Settlement["type"]][] = [];
   const attempts: string[] = [];
@@ -18,6 +19,7 @@ function deliveryOf(...ids: string[]) {
   const state = {
     isUp: true,
     answer: (): Promise<unknown> => Promise.resolve({ epoch: "e", revision: 1, deleted: [] }),
+    answersSince: () => Promise.resolve(0),
   };
   const delivery = new Delivery({
     vmId: "vm",
@@ -29,12 +31,19 @@ function deliveryOf(...ids: string[]) {
         settled.push([messageId, type]);
         return Promise.resolve({ messageId, state: type } as Receipt);
       },
+      settleForgotten: (messageId, answersSince) => {
+        if (answersSince === 0) return Promise.resolve(undefined);
+        queue.shift();
+        settled.push([messageId, "expired"]);
+        return Promise.resolve({ messageId, state: "expired" } as Receipt);
+      },
     },
     send: (_method, { messageId }) => {
       attempts.push(messageId);
       return state.answer() as Promise<never>;
     },
-    guest: () => ({ revision: 1, answersSince: 0 }),
+    revision: () => 1,
+    answersSince: () => state.answersSince(),
     isLinkUp: () => state.isUp,
     settled: ({ messageId }) => {
       told.push(messageId);
@@ -87,6 +96,28 @@ describe("delivery", () => {
       expect(settled).toHaveLength(2);
     });
     expect(attempts).toEqual(["1", "1", "2"]);
+  });
+
+  test("asks the guest what it remembers before it hands over again what may be done", async () => {
+    const { delivery, queue, settled, attempts, told, state } = deliveryOf("may-be-done", "known", "new");
+    for (const message of queue.slice(0, 2)) message.mayBeDone = true;
+    const asked: string[] = [];
+    state.answersSince = () => {
+      asked.push(queue[0]?.messageId ?? "");
+      if (asked.length === 1) return Promise.reject(new NoAnswerError("lost"));
+      return Promise.resolve(asked.length === 2 ? 9 : 0);
+    };
+    delivery.wake();
+    await vi.waitFor(() => {
+      expect(settled).toEqual([
+        ["may-be-done", "expired"],
+        ["known", "delivered"],
+        ["new", "delivered"],
+      ]);
+    });
+    expect(asked).toEqual(["may-be-done", "may-be-done", "known"]);
+    expect(attempts).toEqual(["known", "new"]);
+    expect(told).toEqual(["may-be-done", "known", "new"]);
   });
 
   test("settles what the guest refuses with the guest's reason, and goes on with the next", async () => {

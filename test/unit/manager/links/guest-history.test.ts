@@ -10,7 +10,6 @@ const known: AgentFacts = {
   nonce: "agent-1",
   epoch: "epoch-1",
   revision: 10,
-  answersSince: 0,
   uptimeMs: 60_000,
   clonedFrom: undefined,
   limitBytes: 8192,
@@ -18,7 +17,7 @@ const known: AgentFacts = {
 };
 
 function hello(changes: Partial<HelloResult> = {}): HelloResult {
-  const { software, uuid, bootId, nonce, epoch, revision, answersSince } = known;
+  const { software, uuid, bootId, nonce, epoch, revision } = known;
   const limits = { cache: 8192, value: 1, key: 1, payload: 1 };
   return {
     role: "guest",
@@ -29,7 +28,6 @@ function hello(changes: Partial<HelloResult> = {}): HelloResult {
     nonce,
     epoch,
     revision,
-    answersSince,
     limits,
     ...changes,
   };

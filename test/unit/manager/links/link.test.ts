@@ -69,7 +69,7 @@ class ScriptedGuest {
 
   #session(): GuestSession {
     const limits = { cache: 8192, value: 1, key: 1, payload: 1 };
-    const facts = { software: "scripted", uuid: null, bootId: "boot", epoch, revision: 1, answersSince: 0, limits };
+    const facts = { software: "scripted", uuid: null, bootId: "boot", epoch, revision: 1, limits };
     return new GuestSession({ role: "host", agentNonce: "00000000000000bb", onHello: () => facts });
   }
 

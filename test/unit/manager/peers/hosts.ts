@@ -15,7 +15,7 @@ import { CommandError } from "../../../../shared/cli/failure.ts";
 import type { Log } from "../../../../shared/log.ts";
 import { unreachable } from "../../../../shared/protocol/errors.ts";
 import type { NewEntry } from "../../../../shared/protocol/message.ts";
-import { GUEST, DAY, delivered, message, openTables } from "../store/tables.ts";
+import { REVISION, DAY, delivered, message, openTables } from "../store/tables.ts";
 import type { LogLine } from "./calls/calls-scene.ts";
 import { type MemoryBroker, type MemoryTransport, newPeer } from "./memory-broker.ts";
 
@@ -154,7 +154,7 @@ export class Host {
 
   /** Gives the guest the next message; its id, if there is any. */
   deliver(vm: VmRef): string | undefined {
-    const { next } = this.tables.nextMessage(vm.id, GUEST, Date.now());
+    const { next } = this.tables.nextMessage(vm.id, REVISION, Date.now());
     if (next === undefined) return undefined;
     this.tables.settle(next.messageId, delivered, Date.now());
     this.vms.changed(vm.id);

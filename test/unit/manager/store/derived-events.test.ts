@@ -8,7 +8,7 @@ import {
   DAY,
   delivered,
   entry,
-  GUEST,
+  REVISION,
   message,
   mirrorChange,
   NOW,
@@ -93,7 +93,7 @@ describe("a message", () => {
     const { tables, database } = openTables();
     tables.keepMessages([message("m", { entries: [{ key: "k", value: "v", secret: true }] })]);
     const withOtherKey = reopen(database, {}, boxWithKey(2));
-    withOtherKey.nextMessage(web1.id, GUEST, NOW);
+    withOtherKey.nextMessage(web1.id, REVISION, NOW);
     expect(states(withOtherKey.eventsAfter(2, 10))).toEqual([["MESSAGE.REFUSED", "queued", "refused"]]);
   });
 
@@ -101,7 +101,7 @@ describe("a message", () => {
     const { tables } = openTables();
     const read = reader(tables);
     tables.keepMessages(["expired", "seen"].map((id) => message(id, { expiresAt: NOW + SECOND })));
-    tables.nextMessage(web1.id, GUEST, NOW);
+    tables.nextMessage(web1.id, REVISION, NOW);
     tables.markRead(web1.id, ["seen"], NOW);
     read();
     tables.expireSome(NOW + DAY);

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { Operations } from "../../../../manager/store/operations.ts";
 import type { MessageToKeep } from "../../../../manager/store/store.ts";
 import {
-  GUEST,
+  REVISION,
   boxWithKey,
   DAY,
   delivered,
@@ -19,7 +19,7 @@ import {
 
 const types = (tables: Operations, ...messages: MessageToKeep[]) =>
   tables.keepMessages(messages).map(({ type }) => type);
-const nextId = (tables: Operations, now = NOW) => tables.nextMessage(web1.id, GUEST, now).next?.messageId;
+const nextId = (tables: Operations, now = NOW) => tables.nextMessage(web1.id, REVISION, now).next?.messageId;
 const state = (tables: Operations, messageId: string) => tables.receipt(messageId)?.state;
 
 describe("keeping a message", () => {
@@ -119,7 +119,7 @@ describe("keeping a message", () => {
       fc.property(text, text, text, (key, value, by) => {
         const { tables } = openTables();
         tables.keepMessages([message("m", { entries: [{ key, value }], by, vm: { ...web1, name: key } })]);
-        expect(tables.nextMessage(web1.id, GUEST, NOW).next?.change.params).toEqual({
+        expect(tables.nextMessage(web1.id, REVISION, NOW).next?.change.params).toEqual({
           messageId: "m",
           entries: [{ key, value }],
         });
@@ -138,8 +138,8 @@ describe("the next message", () => {
     const { tables } = openTables();
     tables.keepMessages([message("z"), message("other", { vm: web2 }), message("a")]);
     const { change, expiresAt } = message("z");
-    expect(tables.nextMessage(web1.id, GUEST, NOW)).toEqual({
-      next: { messageId: "z", change, queuedAt: NOW, expiresAt },
+    expect(tables.nextMessage(web1.id, REVISION, NOW)).toEqual({
+      next: { messageId: "z", change, queuedAt: NOW, expiresAt, mayBeDone: false },
       settled: [],
     });
     tables.settle("z", delivered, NOW);
@@ -159,7 +159,7 @@ describe("the next message", () => {
     const { tables, database } = openTables();
     tables.keepMessages([message("s", { entries: [{ key: "k", value: "v", secret: true }] }), message("m")]);
     const withOtherKey = reopen(database, {}, boxWithKey(2));
-    const { next, settled } = withOtherKey.nextMessage(web1.id, GUEST, NOW);
+    const { next, settled } = withOtherKey.nextMessage(web1.id, REVISION, NOW);
     expect(next?.messageId).toBe("m");
     expect(settled.map(({ messageId, refusal }) => [messageId, refusal?.code])).toEqual([["s", "failed"]]);
     expect(withOtherKey.receipt("s")?.refusal?.message).toContain("secrets.key was lost or replaced");
@@ -180,7 +180,7 @@ describe("a message with a secret", () => {
     const row = database.prepare("SELECT * FROM messages").get();
     expect(JSON.stringify(row)).not.toContain("hunter2");
     expect(row).toMatchObject({ params: null });
-    expect(tables.nextMessage(web1.id, GUEST, NOW).next?.change).toEqual(secret.change);
+    expect(tables.nextMessage(web1.id, REVISION, NOW).next?.change).toEqual(secret.change);
   });
 
   test("has a digest that nobody without the key can compare a guess with", () => {

@@ -1,10 +1,11 @@
 import { DatabaseSync } from "node:sqlite";
 import { describe, expect, test } from "vitest";
+import type { Receipt } from "../../../../shared/api/schemas.ts";
 import type { Operations } from "../../../../manager/store/operations.ts";
 import { migrate } from "../../../../manager/store/schema.ts";
-import type { GuestMemory, MovedMessage } from "../../../../manager/store/store.ts";
+import type { MovedMessage, WaitingMessage } from "../../../../manager/store/store.ts";
 import {
-  GUEST,
+  REVISION,
   mirrorChange,
   boxWithKey,
   DAY,
@@ -38,7 +39,7 @@ describe("messages to move", () => {
     const { tables } = openTables();
     const times = { queuedAt: NOW, expiresAt: NOW + DAY };
     tables.keepMessages([message("b", times), message("other", { vm: web2 }), message("a", { entries: secret })]);
-    tables.nextMessage(web1.id, GUEST, NOW + 1);
+    tables.nextMessage(web1.id, REVISION, NOW + 1);
     const { messages, settled } = toMove(tables);
     expect(messages).toEqual([
       {
@@ -113,7 +114,7 @@ describe("a message that may be at another manager", () => {
     expect(begunAt(NOW)).toEqual([undefined, undefined]);
     tables.notMoved(["given"], NOW);
     expect(begunAt(NOW + 5)).toEqual([NOW, undefined]);
-    tables.nextMessage(web1.id, GUEST, NOW + 7);
+    tables.nextMessage(web1.id, REVISION, NOW + 7);
     expect(begunAt(NOW + 9)).toEqual([NOW + 7, NOW + 5]);
   });
 
@@ -161,7 +162,7 @@ describe("a message that another manager keeps", () => {
         );
     };
     const dropFirst = drop(NOW);
-    tables.nextMessage(web1.id, GUEST, NOW);
+    tables.nextMessage(web1.id, REVISION, NOW);
     expect([dropFirst(), pending(tables)]).toEqual([0, ["m"]]);
     expect([drop(NOW)(), pending(tables)]).toEqual([1, []]);
     expect(tables.settle("m", delivered, NOW)).toBeUndefined();
@@ -236,7 +237,7 @@ describe("a message that another manager refuses", () => {
   test("and that was handed to the VM before is expired: it may be done, and nobody tries it again", () => {
     const { tables } = openTables();
     tables.keepMessages([message("m")]);
-    tables.nextMessage(web1.id, GUEST, NOW);
+    tables.nextMessage(web1.id, REVISION, NOW);
     expect(refuseBegun(tables, NOW, "m")).toEqual([["m", "expired"]]);
     expect(tables.receipt("m")).toMatchObject({ isUnconfirmed: true, refusal: refused.refusal });
   });
@@ -244,7 +245,7 @@ describe("a message that another manager refuses", () => {
   test("but was handed to the VM here meanwhile, is settled, gone, or another VM's, stays as it is", () => {
     const { tables } = openTables();
     tables.keepMessages([message("begun"), message("over"), message("other", { vm: web2 })]);
-    tables.nextMessage(web1.id, GUEST, NOW);
+    tables.nextMessage(web1.id, REVISION, NOW);
     tables.settle("over", delivered, NOW);
     expect(refuse(tables, "begun", "over", "other", "gone")).toEqual([]);
     expect(tables.settle("begun", delivered, NOW)).toMatchObject({ state: "delivered" });
@@ -253,7 +254,17 @@ describe("a message that another manager refuses", () => {
 
 describe("a message that may be done already", () => {
   const guest = (answersSince: number, revision = 1_000) => ({ revision, answersSince });
-  const attempt = (tables: Operations, remembering: GuestMemory) => tables.nextMessage(web1.id, remembering, NOW);
+  /** The next message that is handed over, after those of which the guest may know nothing more. */
+  const attempt = (
+    tables: Operations,
+    remembering: ReturnType<typeof guest>,
+    settled: Receipt[] = [],
+  ): { next: WaitingMessage | undefined; settled: Receipt[] } => {
+    const { next } = tables.nextMessage(web1.id, remembering.revision, NOW);
+    const forgotten = next?.mayBeDone === true && tables.settleForgotten(next.messageId, remembering.answersSince, NOW);
+    if (typeof forgotten !== "object") return { next, settled };
+    return attempt(tables, remembering, [...settled, forgotten]);
+  };
   /** Handed to a guest whose cache had this revision. */
   const begunAt = (revision: number) => {
     const { tables } = openTables();
@@ -346,7 +357,7 @@ describe("a message that comes from another manager", () => {
     const change = message("m", { entries: secret }).change;
     expect(keep(tables, moved("m", { change }), moved("m", { change }))).toEqual(["new", "known"]);
     expect(JSON.stringify(database.prepare("SELECT * FROM messages").all())).not.toContain("hunter2");
-    expect(tables.nextMessage(web1.id, GUEST, NOW).next?.change).toEqual(change);
+    expect(tables.nextMessage(web1.id, REVISION, NOW).next?.change).toEqual(change);
     expect(tables.eventsAfter(0, 10)).toHaveLength(1);
   });
 
@@ -383,7 +394,7 @@ describe("a message that comes from another manager", () => {
 
 describe("the order of delivery", () => {
   const deliverAll = (tables: Operations): string[] => {
-    const { next } = tables.nextMessage(web1.id, GUEST, NOW);
+    const { next } = tables.nextMessage(web1.id, REVISION, NOW);
     if (next === undefined) return [];
     tables.settle(next.messageId, delivered, NOW);
     return [next.messageId, ...deliverAll(tables)];

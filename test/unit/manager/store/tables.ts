@@ -6,7 +6,7 @@ import { DEFAULT_STORE_LIMITS, type StoreLimits } from "../../../../manager/stor
 import type { Operations } from "../../../../manager/store/operations.ts";
 import { migrate } from "../../../../manager/store/schema.ts";
 import { SecretBox } from "../../../../manager/store/secret-box.ts";
-import type { AgentFacts, GuestMemory, MessageToKeep, MirrorChange } from "../../../../manager/store/store.ts";
+import type { AgentFacts, MessageToKeep, MirrorChange } from "../../../../manager/store/store.ts";
 import { operationsOn } from "../../../../manager/store/tables.ts";
 import type { NewEntry, WireEntry } from "../../../../shared/protocol/message.ts";
 
@@ -19,8 +19,8 @@ export const NOW = Date.UTC(2026, 0, 15, 12);
 export const SECOND = 1000;
 export const DAY = 24 * 60 * 60 * SECOND;
 
-/** Of which everything that it answered is known. */
-export const GUEST: GuestMemory = { revision: 3, answersSince: 0 };
+/** Of the guest's cache. */
+export const REVISION = 3;
 
 export const boxWithKey = (byte: number) => new SecretBox(Buffer.alloc(32, byte));
 
@@ -72,7 +72,6 @@ export const agent: AgentFacts = {
   nonce: "n",
   epoch: "e",
   revision: 3,
-  answersSince: 0,
   limitBytes: 8192,
   uptimeMs: 5,
   clonedFrom: undefined,

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { peerRequests } from "../../../../../manager/peers/wire.ts";
 import type { NewEntry } from "../../../../../shared/protocol/message.ts";
 import { rfc3339 } from "../../../../../shared/rfc3339.ts";
-import { GUEST, DAY, delivered, NOW, web1 } from "../../store/tables.ts";
+import { REVISION, DAY, delivered, NOW, web1 } from "../../store/tables.ts";
 import { Host, type HostOptions } from "../hosts.ts";
 import { type Fate, MemoryBroker } from "../memory-broker.ts";
 
@@ -196,7 +196,7 @@ describe("a hand-over that crosses the VM's coming back", () => {
       broker.fateOf = () => "arrives";
       move(b, a);
       a.vms.set(web1, 3);
-      a.tables.nextMessage(web1.id, GUEST, Date.now());
+      a.tables.nextMessage(web1.id, REVISION, Date.now());
     });
     move(a, b);
     await pass(3 * SECOND);
@@ -305,7 +305,7 @@ describe("a message that the other manager does not keep", () => {
   test("but that the VM was given before waits until there is room: it may be done", async () => {
     const { a, b } = await hosts({ b: { limits: { pendingPerVm: 0 } } });
     a.keep(web1, "begun");
-    a.tables.nextMessage(web1.id, GUEST, Date.now());
+    a.tables.nextMessage(web1.id, REVISION, Date.now());
     a.keep(web1, "new");
     move(a, b);
     await pass(10 * SECOND);
