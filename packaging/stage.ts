@@ -1,6 +1,7 @@
 // What each package has, as a tree of files: the .deb and the .rpm are made of the same ones.
-import { chmod, copyFile, mkdir, readdir, rm, symlink } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { chmod, copyFile, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { withInstalledLinks } from "./document-links.ts";
 import { serialportAddon } from "./executables/build-executables.ts";
 import { type PackageName, packageNames, projectRoot } from "./release.ts";
 
@@ -15,32 +16,76 @@ export interface StageInputs {
   outDir: string;
 }
 
-/** Paths in the package, and what comes there: a file of the project or of the inputs, or a link. */
-type Content = Readonly<Record<string, string | { linkTo: string }>>;
+/** What comes to a path: a file of the project or of the inputs, a link, or a directory for files that are not ours. */
+type Item = string | { linkTo: string } | typeof emptyDirectory;
+
+/** By paths in the package. */
+type Content = Readonly<Record<string, Item>>;
+
+const emptyDirectory = { isEmpty: true } as const;
 
 const unitDirectory = "usr/lib/systemd/system";
 const home = "usr/lib/vmmessage";
 const completionDirectory = "usr/share/bash-completion/completions";
+const agentGuides = [
+  "agent.md",
+  "bootstrap.md",
+  "protocol.md",
+  "troubleshooting.md",
+  "guides/moving-from-oracle-vm.md",
+];
+const configurationDirectory = { "etc/vmmessage": emptyDirectory };
 
 /** Everything else is read by programs, not run. */
 const executable = /^usr\/s?bin\//;
 
 export async function stagePackages(inputs: StageInputs): Promise<void> {
   await rm(inputs.outDir, { recursive: true, force: true });
-  for (const name of packageNames) await stage(await contentOf[name](inputs), join(inputs.outDir, name));
+  const packages = await Promise.all(
+    packageNames.map(async (name) => ({
+      directory: join(inputs.outDir, name),
+      content: await contentOf[name](inputs),
+    })),
+  );
+  const placesOf = installedPlaces(packages.map(({ content }) => content));
+  for (const { directory, content } of packages) {
+    for (const [path, item] of Object.entries(content)) await put(item, { directory, path, placesOf });
+  }
 }
 
-async function stage(content: Content, directory: string): Promise<void> {
-  for (const [path, source] of Object.entries(content)) {
-    const target = join(directory, path);
-    await mkdir(dirname(target), { recursive: true });
-    if (typeof source !== "string") {
-      await symlink(source.linkTo, target);
-      continue;
-    }
-    await copyFile(source, target);
+type PlacesOf = (source: string) => readonly string[];
+
+/** Of what several packages have, the host's is named first: the manager's package needs it. */
+function installedPlaces(contents: readonly Content[]): PlacesOf {
+  const items = contents.toReversed().flatMap((content) => Object.entries(content));
+  return (source) => items.filter(([, item]) => item === ofProject(source)).map(([path]) => `/${path}`);
+}
+
+interface Place {
+  /** The package's tree. */
+  directory: string;
+  /** In the package. */
+  path: string;
+  placesOf: PlacesOf;
+}
+
+async function put(item: Item, { directory, path, placesOf }: Place): Promise<void> {
+  const target = join(directory, path);
+  await mkdir(dirname(target), { recursive: true });
+  if (typeof item === "string") {
+    if (path.endsWith(".md")) await copyDocument(item, target, `/${path}`, placesOf);
+    else await copyFile(item, target);
     await chmod(target, executable.test(path) ? 0o755 : 0o644);
+  } else if ("linkTo" in item) {
+    await symlink(item.linkTo, target);
+  } else {
+    await mkdir(target, { recursive: true });
   }
+}
+
+async function copyDocument(source: string, target: string, path: string, placesOf: PlacesOf): Promise<void> {
+  const document = { source: relative(projectRoot, source), path };
+  await writeFile(target, withInstalledLinks(await readFile(source, "utf8"), document, placesOf));
 }
 
 const contentOf: Readonly<Record<PackageName, (inputs: StageInputs) => Content | Promise<Content>>> = {
@@ -48,6 +93,9 @@ const contentOf: Readonly<Record<PackageName, (inputs: StageInputs) => Content |
     "usr/bin/vmmessage-agent": join(inputs.executableDir, "agent"),
     [`${home}/serialport.node`]: serialportAddon,
     ...(await filesOf("packaging/python/templateconfig", `${home}/python/templateconfig`)),
+    ...configurationDirectory,
+    "etc/vmmessage/template.d": emptyDirectory,
+    "etc/template.d/scripts": emptyDirectory,
     ...units("vmmessage-agent.service", "vmmessage-bootstrap.service", "vmmessage-reconfigure.service"),
     ...units("vmmessage-configured.target"),
     ...(await filesOf("packaging/systemd/presets", "usr/lib/systemd/system-preset")),
@@ -55,7 +103,7 @@ const contentOf: Readonly<Record<PackageName, (inputs: StageInputs) => Content |
     "usr/lib/tmpfiles.d/vmmessage-agent.conf": ofProject("packaging/tmpfiles/vmmessage-agent.conf"),
     ...manuals(inputs, "vmmessage-agent.8"),
     ...completions(inputs, "vmmessage-agent", "agent"),
-    ...guides("vmmessage-agent", "agent.md", "bootstrap.md", "protocol.md", "troubleshooting.md"),
+    ...guides("vmmessage-agent", ...agentGuides),
     ...examples("vmmessage-agent", {
       ...dropIns("webapp.service.d", "vmmessage.conf"),
       ...dropIns("vmmessage-agent.service.d", "checks.conf"),
@@ -65,6 +113,7 @@ const contentOf: Readonly<Record<PackageName, (inputs: StageInputs) => Content |
   }),
   vmmessage: async (inputs) => ({
     "usr/bin/vmmessage": join(inputs.executableDir, "vmmessage"),
+    ...configurationDirectory,
     ...manuals(inputs, "vmmessage.1"),
     ...completions(inputs, "vmmessage"),
     ...guides("vmmessage", "vmmessage.md", "protocol.md", "troubleshooting.md"),
@@ -74,6 +123,7 @@ const contentOf: Readonly<Record<PackageName, (inputs: StageInputs) => Content |
   "vmmessage-manager": (inputs) => ({
     "usr/sbin/vmmessaged": { linkTo: "../bin/vmmessage" },
     [`${home}/vmmessaged-store.js`]: join(inputs.bundleDir, "vmmessaged-store.js"),
+    ...configurationDirectory,
     ...units("vmmessaged.service"),
     "usr/lib/sysusers.d/vmmessage-manager.conf": ofProject("packaging/sysusers/vmmessage-manager.conf"),
     "usr/lib/tmpfiles.d/vmmessage-manager.conf": ofProject("packaging/tmpfiles/vmmessage-manager.conf"),

@@ -3,7 +3,8 @@
  * a desk. The agents, the manager, `vmmessage`, ssh, curl and openssl are real; stand-ins are only:
  *
  * - `virsh start|shutdown VM`, which starts or ends the agent and waits until the manager has noticed and delivered;
- * - `vmmessaged ... &`, which starts the manager, and `kill -HUP %1`, which waits until it has reloaded;
+ * - `systemctl start|restart vmmessaged`, which starts the manager, and `systemctl reload vmmessaged`, which waits until it has
+ *   reloaded;
  * - `systemctl start vmmessage-bootstrap` and `... vmmessage-reconfigure` in a guest, which start what their units start,
  *   the first till it waits for its keys;
  * - `pass show ...`, which prints the users' password, and `scp`, which copies;
@@ -61,7 +62,7 @@ interface DocumentedConfig {
 }
 
 interface LabOptions {
-  /** Whether one runs from the start; otherwise `vmmessaged &` starts it. */
+  /** Whether one runs from the start; otherwise `systemctl` starts it. */
   hasManager: boolean;
   /** Whether there are a broker, a mail server, a hypervisor and a receiver of webhooks: half a minute more. */
   hasServers?: boolean;
@@ -127,11 +128,11 @@ export class DocsLab implements AsyncDisposable {
     if (served !== undefined) return this.#toDocumented(prompt, served);
     const virsh = /^virsh (start|shutdown) (\w+)$/.exec(command);
     if (virsh !== null) return this.#virsh(virsh[1] === "start" ? "start" : "shutdown", virsh[2] as VmName);
-    if (/^vmmessaged .*&$/.test(command)) {
+    if (/^systemctl (re)?start vmmessaged$/.test(command)) {
       await this.#startManager();
       return "";
     }
-    if (command === "kill -HUP %1") {
+    if (command === "systemctl reload vmmessaged") {
       await this.#reload();
       return "";
     }
@@ -162,7 +163,7 @@ export class DocsLab implements AsyncDisposable {
     if (GUEST_DIRECTORIES.some((directory) => path.startsWith(`${directory}/`)) && !path.endsWith(".json")) {
       const file = this.#toPrivate("guest# ", path);
       await mkdir(dirname(file), { recursive: true });
-      await writeFile(file, this.#toPrivate("guest# ", text), { mode: text.startsWith("#!") ? 0o755 : 0o644 });
+      await writeFile(file, this.#toPrivate("guest# ", text), { mode: 0o644 });
       return;
     }
     if (KEYS_OF_THE_MACHINE.test(text)) refuse(path);

@@ -83,6 +83,19 @@ describe("the .deb packages", () => {
     },
   );
 
+  test.each([
+    ["vmmessage-agent", ["etc/template.d/", "etc/template.d/scripts/", "etc/vmmessage/", "etc/vmmessage/template.d/"]],
+    ["vmmessage", ["etc/vmmessage/"]],
+    ["vmmessage-manager", ["etc/vmmessage/"]],
+    ["vmmessage-ovmd-compat", []],
+  ] as const)(
+    "%s has the directories that an administrator writes into, and nothing in them",
+    async (name, expected) => {
+      const paths = (await runCommand("dpkg-deb", ["--contents", deb(name)])).matchAll(/ \.\/(etc\/.+)$/gm);
+      expect([...paths].map(([, path]) => path).sort()).toEqual(expected);
+    },
+  );
+
   test("every file is of the commit's time", async () => {
     const time = new Date(release.sourceDateEpoch * 1000).toISOString().slice(0, 16).replace("T", " ");
     for (const name of packageNames) {
@@ -126,8 +139,9 @@ async function hostWithVms(): Promise<DebianRoot> {
   return root;
 }
 
+/** As an administrator does: into the directory that is there. */
 async function configureManager(root: DebianRoot): Promise<void> {
-  await root.write("/etc/vmmessage/manager.json", JSON.stringify({ inventory: { files: [vmList] } }));
+  await writeFile(root.path("/etc/vmmessage/manager.json"), JSON.stringify({ inventory: { files: [vmList] } }));
 }
 
 async function untilPrinted(root: DebianRoot, pattern: RegExp, program: string, ...args: string[]): Promise<void> {
@@ -243,8 +257,8 @@ describe("the guest's package in a clean Debian", () => {
   });
 
   test("removed, it leaves the configuration and the keys, and is no alternative any more", async () => {
-    await root.write("/etc/vmmessage/agent.json", "{}");
-    await root.write("/etc/vmmessage/bootstrap.json", "{}");
+    for (const name of ["agent.json", "bootstrap.json"]) await writeFile(root.path(`/etc/vmmessage/${name}`), "{}");
+    await writeFile(root.path("/etc/vmmessage/template.d/example"), "#!/bin/sh\n", { mode: 0o755 });
     await root.remove("vmmessage-agent");
     const files = await root.files();
     expect(files).toEqual(expect.arrayContaining(["./etc/vmmessage/agent.json", "./var/lib/vmmessage/cache.json"]));
@@ -252,7 +266,6 @@ describe("the guest's package in a clean Debian", () => {
   });
 
   test("purged, it leaves nothing but the modules that are the administrator's", async () => {
-    await root.write("/etc/vmmessage/template.d/example", "#!/bin/sh\n", 0o755);
     await root.purge("vmmessage-agent");
     const left = ["./etc/vmmessage", "./etc/vmmessage/template.d", "./etc/vmmessage/template.d/example"];
     // The socket that takes the place of the port is the test's.
@@ -308,7 +321,7 @@ describe("both sides and the names of Oracle VM in one Debian", () => {
 
   test("the manager's purge leaves what is the agent's", async () => {
     await root.install(deb("vmmessage-agent"));
-    await root.write("/etc/vmmessage/agent.json", "{}");
+    await writeFile(root.path("/etc/vmmessage/agent.json"), "{}");
     await root.write("/var/lib/vmmessage/cache.json", "{}");
     await root.purge("vmmessage-manager");
     const files = await root.files();
@@ -317,8 +330,14 @@ describe("both sides and the names of Oracle VM in one Debian", () => {
     expect(files).not.toContain("./etc/vmmessage/manager.json");
   });
 
+  test("the configuration's directory goes with the last package that has it", async () => {
+    await root.purge("vmmessage-agent");
+    expect(await root.files()).toContain("./etc/vmmessage");
+    await root.output("dpkg", "--force-depends", "--purge", "vmmessage");
+    expect(await root.files()).not.toContain("./etc/vmmessage");
+  });
+
   test("without either side the names say so", async () => {
-    await root.output("dpkg", "--force-depends", "--purge", "vmmessage", "vmmessage-agent");
     const { exitCode, stderr } = await root.run("ovm_vmmessage", "-v", "web1", "-q", "com.example.role");
     expect(exitCode).toBe(2);
     expect(stderr).toMatch(/^ovm_vmmessage: \/usr\/bin\/vmmessage does not exist; .* package vmmessage\b.*\n$/);

@@ -148,13 +148,12 @@ describe("a clean Debian guest", () => {
   });
 
   test("runs modules written for Oracle VM with the Python package that comes along", async () => {
-    await guest.shell("mkdir -p /etc/template.d/scripts");
     await guest.writeFile("/etc/template.d/scripts/greet", greet);
     await guest.shell("chmod 755 /etc/template.d/scripts/greet");
     await guest.shell("agent config enable greet configure");
     await guest.shell("agent -p com.example.greeting=hello; agent -l | agent config configure --module greet --stdin");
     expect(await guest.readText("/etc/greeting")).toBe("hello\n");
-    await guest.shell("rm -r /etc/template.d /etc/greeting");
+    await guest.shell("rm /etc/template.d/scripts/greet /etc/greeting");
   });
 
   test("keeps its keys and secrets when the package is upgraded, and runs the new version", async () => {

@@ -180,6 +180,19 @@ describe("the .rpm packages", () => {
     expect(ofRpm).toEqual(await filesOfDeb(name));
   });
 
+  test.each([
+    ["vmmessage-agent", ["/etc/template.d", "/etc/template.d/scripts", "/etc/vmmessage", "/etc/vmmessage/template.d"]],
+    ["vmmessage", ["/etc/vmmessage"]],
+    ["vmmessage-manager", ["/etc/vmmessage"]],
+    ["vmmessage-ovmd-compat", []],
+  ] as const)(
+    "%s has the directories that an administrator writes into, and nothing in them",
+    async (name, expected) => {
+      const paths = (await filesOf(name)).map(({ path }) => path);
+      expect(paths.filter((path) => path.startsWith("/etc/"))).toEqual(expected);
+    },
+  );
+
   test.each(packageNames)("the scripts of %s are such that any POSIX shell reads them", async (name) => {
     for (const tag of ["PREIN", "POSTIN", "PREUN", "POSTUN", "PRETRANS", "POSTTRANS"]) {
       const script = join(work, `${name}.${tag}`);
@@ -257,8 +270,9 @@ async function hostWithVms(): Promise<RpmRoot> {
   return root;
 }
 
+/** As an administrator does: into the directory that is there. */
 async function configureManager({ debian }: RpmRoot): Promise<void> {
-  await debian.write("/etc/vmmessage/manager.json", JSON.stringify({ inventory: { files: [vmList] } }));
+  await writeFile(debian.path("/etc/vmmessage/manager.json"), JSON.stringify({ inventory: { files: [vmList] } }));
 }
 
 async function untilPrinted({ debian }: RpmRoot, pattern: RegExp, program: string, ...args: string[]): Promise<void> {

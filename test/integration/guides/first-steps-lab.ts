@@ -95,7 +95,7 @@ export class FirstStepsLab<Host extends FirstHost = FirstHost> implements AsyncD
     const isOfGuest = text.startsWith("#!");
     const own = this.#toOwn(isOfGuest ? "guest# " : "host# ", documented);
     await mkdir(dirname(own), { recursive: true });
-    await writeFile(own, this.#toOwn(isOfGuest ? "guest# " : "host# ", text), { mode: isOfGuest ? 0o755 : 0o644 });
+    await writeFile(own, this.#toOwn(isOfGuest ? "guest# " : "host# ", text), { mode: 0o644 });
   }
 
   /** Types a line of shell at a machine's prompt; settles with what it prints, in the guide's paths and names. */

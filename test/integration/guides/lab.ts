@@ -4,7 +4,7 @@
  *
  * - `virsh start|destroy web1`, which starts or ends a QEMU, of libvirt or without it; there is nothing to boot in it, and its
  *   channel's socket leads to an agent of this machine that is there as long as the VM, and begins anew with a reset;
- * - `vmmessaged ... &`, which starts the manager, with that inventory beside what the guide configures;
+ * - `systemctl restart vmmessaged`, which starts the manager, with that inventory beside what the guide configures;
  * - commands that a guide's test gives: they start or ask its server;
  * - the documented directories, which are private ones, and the ports of servers, which are free ones.
  */
@@ -94,15 +94,15 @@ export class GuideLab implements AsyncDisposable {
 
   /** Types a line of shell at a machine's prompt; settles with what it prints, in the guide's paths and names. */
   async type(prompt: Prompt, command: string): Promise<string> {
+    if (command === "systemctl restart vmmessaged") return this.#startManager();
     const [name = "", ...words] = command.split(" ");
-    const standIn = command.startsWith("vmmessaged check") ? undefined : this.#standIns[name];
+    const standIn = this.#standIns[name];
     if (standIn !== undefined) return standIn(this, words);
     return this.toDocumented(await this.#shell(prompt, this.#toOwn(command, prompt)));
   }
 
   get #standIns(): NonNullable<LabOptions["standIns"]> {
     return {
-      vmmessaged: () => this.#startManager(),
       virsh: (_lab, [action]) => (action === "start" ? this.#virshStart() : this.#virshDestroy()),
       ...this.#options.standIns,
     };

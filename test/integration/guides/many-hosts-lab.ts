@@ -5,7 +5,7 @@
  *
  * - `virsh start|shutdown VM`, which starts or ends an agent whose socket is the VM's channel on that host, and `virsh dumpxml` and
  *   `define`, which say that a host has the VM: the inventory is a file of VMs;
- * - `systemctl start vmmessaged`, which starts the manager with that inventory beside what the guide configures, and `systemctl
+ * - `systemctl start|restart vmmessaged`, which starts the manager with that inventory beside what the guide configures, and `systemctl
  *   stop vmmessaged`;
  * - `scp`, which copies from one host's files to the other's;
  * - TLS before the broker, which speaks without it here, and its name;
@@ -104,7 +104,8 @@ export class ManyHostsLab implements Lab, AsyncDisposable {
       case "virsh":
         return this.#virsh(host, words);
       case "systemctl":
-        await (words[0] === "stop" ? host.stopManager() : host.startManager());
+        if (words[0] !== "start") await host.stopManager();
+        if (words[0] !== "stop") await host.startManager();
         return "";
       case "scp":
         await this.#copy(host, words.at(-1) ?? "");
@@ -121,7 +122,8 @@ export class ManyHostsLab implements Lab, AsyncDisposable {
     return `${stdout.toString()}${stderr}`;
   }
 
-  async #virsh(host: Host, [action = "", name = ""]: string[]): Promise<string> {
+  async #virsh(host: Host, [action = "", ...words]: string[]): Promise<string> {
+    const name = words.find((word) => !word.startsWith("--")) ?? "";
     switch (action) {
       case "start":
         await this.#startVm(host, name as VmName);
