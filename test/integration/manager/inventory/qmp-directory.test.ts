@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { beforeEach, describe, expect, it, onTestFinished } from "vitest";
+import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import { QmpClient, type QmpEvent } from "../../../../manager/inventory/qmp.ts";
 import { QmpDirectorySource } from "../../../../manager/inventory/qmp-directory.ts";
 import { socketUuid } from "../../../../manager/inventory/uuid.ts";
@@ -108,10 +108,13 @@ describe("a QEMU", () => {
 
 it("a QMP socket that another client holds is named, and the others are served", async () => {
   const held = await startQemu("held");
-  const holder = await QmpClient.connect(held.qmpPath, {
-    signal: AbortSignal.timeout(20_000),
-    onEvent: () => undefined,
-  });
+  // QEMU's socket is there a moment before it listens.
+  const holder = await vi.waitFor(
+    () => {
+      return QmpClient.connect(held.qmpPath, { signal: AbortSignal.timeout(20_000), onEvent: () => undefined });
+    },
+    { timeout: 20_000 },
+  );
   await startQemu("free", { uuid });
   await using running = new RunningInventory([qmpSource()]);
   await running.untilReason(/held\.qmp: no greeting within 5 s; another client has this QMP socket/);
